@@ -1,22 +1,239 @@
 package drift
 
 import (
+	"cmp"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/stella-ops/stella"
 )
 
-// Compare returns the differences between desired and live.
+// Compare returns the differences between what is desired and what is live,
+// sorted by resource and path; nil where there are none.
+//
+// A field that a desired resource does not have is not compared; a field that
+// it has is compared whole, so that a key which only the live side has in, say,
+// an environment is a difference of class extra. Maps are compared key by key,
+// lists element by element where they are equally long and as one value
+// otherwise. A resource that only one side has is one difference with an empty
+// path. A value that is not canonical JSON equals nothing.
+//
+// Differences that a rule covers are returned with Ignored set. Secret values
+// are compared as they stand and never returned. Values in the result are
+// shared with the states: do not modify them. The states need not be sorted;
+// of resources with equal ids the first counts.
 func Compare(desired, live stella.State, ignores []Ignore, now time.Time) []stella.Change {
-	return nil
+	w := walk{severities: severityRules(), rules: prepare(ignores, now)}
+	ds, ls := sorted(desired.Resources), sorted(live.Resources)
+	for len(ds) > 0 || len(ls) > 0 {
+		var d, l *stella.Resource
+		order := -1
+		switch {
+		case len(ds) == 0:
+			order = 1
+		case len(ls) > 0:
+			order = cmp.Compare(ds[0].ID, ls[0].ID)
+		}
+		if order <= 0 {
+			d, ds = &ds[0], ds[1:]
+		}
+		if order >= 0 {
+			l, ls = &ls[0], ls[1:]
+		}
+		w.resource(d, l)
+	}
+	return w.changes
 }
 
-// Drifted reports whether any of the changes counts: whether one is not ignored.
+// Drifted reports whether any of the changes counts: whether one is not
+// ignored.
 func Drifted(changes []stella.Change) bool {
-	for _, c := range changes {
-		if !c.Ignored {
-			return true
+	return slices.ContainsFunc(changes, func(c stella.Change) bool { return !c.Ignored })
+}
+
+// sorted returns the resources by id and unique, the argument itself where it
+// is so already.
+func sorted(rs []stella.Resource) []stella.Resource {
+	if strictlySorted(rs) {
+		return rs
+	}
+	rs = slices.Clone(rs)
+	slices.SortStableFunc(rs, func(a, b stella.Resource) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.CompactFunc(rs, func(a, b stella.Resource) bool { return a.ID == b.ID })
+}
+
+func strictlySorted(rs []stella.Resource) bool {
+	for i := 1; i < len(rs); i++ {
+		if rs[i-1].ID >= rs[i].ID {
+			return false
 		}
 	}
-	return false
+	return true
+}
+
+// walk is one comparison under way. It is used by one goroutine.
+type walk struct {
+	severities []severityRule
+	rules      []rule
+	changes    []stella.Change
+
+	id   stella.ResourceID // of the resource that is compared
+	path []string          // where in it, unescaped
+}
+
+// resource compares one resource; one side may be nil.
+func (w *walk) resource(d, l *stella.Resource) {
+	first := len(w.changes)
+	switch {
+	case l == nil:
+		w.id = d.ID
+		w.add(stella.Missing, whole(d), nil, secretTree(d.Secrets))
+	case d == nil:
+		w.id = l.ID
+		w.add(stella.Extra, nil, whole(l), secretTree(l.Secrets))
+	default:
+		w.id = d.ID
+		w.fields(d.Fields, l.Fields, secretTree(d.Secrets, l.Secrets))
+	}
+	found := w.changes[first:]
+	if len(found) == 0 {
+		return
+	}
+	slices.SortFunc(found, func(a, b stella.Change) int { return cmp.Compare(a.Path, b.Path) })
+	judge(found, w.id, w.rules)
+}
+
+// whole is a resource's value: without fields it is empty, not absent.
+func whole(r *stella.Resource) any {
+	if r.Fields == nil {
+		return map[string]any{}
+	}
+	return r.Fields
+}
+
+// fields compares the fields that desired has.
+func (w *walk) fields(d, l map[string]any, n *secretNode) {
+	if n != nil && n.secret {
+		if !equal(d, l) {
+			w.add(stella.Modified, d, l, n)
+		}
+		return
+	}
+	for k, dv := range d {
+		w.key(k, dv, l, n)
+	}
+}
+
+// key compares the value dv that desired has under k with live's.
+func (w *walk) key(k string, dv any, l map[string]any, n *secretNode) {
+	lv, ok := l[k]
+	w.path = append(w.path, k)
+	if ok {
+		w.value(dv, lv, n.child(k))
+	} else {
+		w.add(stella.Missing, dv, nil, n.child(k))
+	}
+	w.path = w.path[:len(w.path)-1]
+}
+
+func (w *walk) value(d, l any, n *secretNode) {
+	switch dv := d.(type) {
+	case map[string]any:
+		if lv, ok := l.(map[string]any); ok && !n.opaque(d) {
+			w.maps(dv, lv, n)
+			return
+		}
+	case []any:
+		if lv, ok := l.([]any); ok && len(dv) == len(lv) && !n.opaque(d) {
+			w.lists(dv, lv)
+			return
+		}
+	}
+	if !equal(d, l) {
+		w.add(stella.Modified, d, l, n)
+	}
+}
+
+func (w *walk) maps(d, l map[string]any, n *secretNode) {
+	common := 0
+	for k, dv := range d {
+		if _, ok := l[k]; ok {
+			common++
+		}
+		w.key(k, dv, l, n)
+	}
+	if common == len(l) {
+		return
+	}
+	for k, lv := range l {
+		if _, ok := d[k]; !ok {
+			w.path = append(w.path, k)
+			w.add(stella.Extra, nil, lv, n.child(k))
+			w.path = w.path[:len(w.path)-1]
+		}
+	}
+}
+
+// lists compares lists of equal length without secrets in them: see opaque.
+func (w *walk) lists(d, l []any) {
+	for i := range d {
+		w.path = append(w.path, strconv.Itoa(i))
+		w.value(d[i], l[i], nil)
+		w.path = w.path[:len(w.path)-1]
+	}
+}
+
+// add records a difference here. A side that is absent stays null, even where
+// the other one is secret.
+func (w *walk) add(class stella.Class, d, l any, n *secretNode) {
+	c := stella.Change{Resource: w.id, Class: class, Path: Pointer(w.path...)}
+	var dHidden, lHidden bool
+	if class != stella.Extra {
+		c.Desired, dHidden = n.show(d)
+	}
+	if class != stella.Missing {
+		c.Live, lHidden = n.show(l)
+	}
+	c.Secret = dHidden || lHidden
+	c.Severity = severityOf(w.severities, &c)
+	w.changes = append(w.changes, c)
+}
+
+// equal compares canonical values, and nothing else: whatever is of another
+// type is not equal to anything, so that a driver's mistake shows.
+func equal(a, b any) bool {
+	switch a := a.(type) {
+	case nil:
+		return b == nil
+	case bool:
+		b, ok := b.(bool)
+		return ok && a == b
+	case float64:
+		b, ok := b.(float64)
+		return ok && a == b
+	case string:
+		b, ok := b.(string)
+		return ok && a == b
+	case []any:
+		b, ok := b.([]any)
+		return ok && slices.EqualFunc(a, b, equal)
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		return ok && equalMaps(a, b)
+	default:
+		return false
+	}
+}
+
+func equalMaps(a, b map[string]any) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k, av := range a {
+		if bv, ok := b[k]; !ok || !equal(av, bv) {
+			return false
+		}
+	}
+	return true
 }
