@@ -17,7 +17,8 @@ type Check struct {
 	Timeout time.Duration
 }
 
-// HTTP asks a URL with GET.
+// HTTP asks a URL with GET. At most three redirects are followed, on the same
+// host and port only; where Status is itself a redirect, none.
 type HTTP struct {
 	URL          string // http or https
 	Status       int    // the status wanted; zero means 200
@@ -35,17 +36,26 @@ type Exec struct {
 	Command   []string // argv; never a shell's line
 }
 
-// Result is the answer to one Check.
+// Result is the answer to one Check, or one observation of a Probe.
 type Result struct {
 	Name    string
 	Target  string // empty for the whole environment
 	OK      bool
 	Latency time.Duration
 	Error   string // why not: one short printable line; empty where OK
+	// Output is the end of what a failed command printed, printable, at most a
+	// few lines. It is for a terminal only and never recorded: programs print
+	// secrets.
+	Output string
+	// Instance names what answered, where the one who asked can tell: a
+	// process by its start, a container by its id and restarts. Another one in
+	// the next round means that something ended in between. Empty: not known.
+	Instance string
 }
 
 // Executor runs a command in a component of a target. It returns the command's
-// output, and an error where the command could not run or did not exit with 0.
+// output, bounded, and an error where the command could not run or did not
+// exit with 0. It returns soon after ctx ends.
 type Executor interface {
 	Exec(ctx context.Context, target, component string, command []string) (output string, err error)
 }
