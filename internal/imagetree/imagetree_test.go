@@ -87,7 +87,7 @@ func build(t testing.TB, specs ...string) *imagetree.Tree {
 func TestTarget(t *testing.T) {
 	layout := []string{
 		"usr/bin/busybox", "usr/lib/x86/libc.so", "bin -> usr/bin", "lib64 -> usr/lib",
-		"etc/alternatives/", "deep/er/est/", "top -> /", "jump -> deep/er/est", "spin -> spun", "spun -> spin",
+		"etc/alternatives/", "deep/er/est/", "top -> /", "jump -> deep/er/est", "x/y/t -> /", "spin -> spun", "spun -> spin",
 	}
 	for _, c := range []struct{ at, target, want string }{
 		{"usr/bin/sh", "/bin/busybox", "../../bin/busybox"},
@@ -102,6 +102,7 @@ func TestTarget(t *testing.T) {
 		{"etc/out", "../../../../etc/shadow", "shadow"},
 		{"etc/out", "/../../etc/shadow", "shadow"},
 		{"etc/sly", "../top/../../etc/shadow", "shadow"},
+		{"x/y/sly", "t/../etc", "../../etc"},
 		{"sly", "jump/../x", "deep/er/x"},
 		{"etc/sly", "missing/../../x", "../x"},
 		{"sly", "spin/../x", "x"},

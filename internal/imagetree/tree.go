@@ -83,6 +83,9 @@ func (n *Node) parts() []string {
 	return parts
 }
 
+// Parent returns the directory that n is in; the root is its own.
+func (n *Node) Parent() *Node { return n.up() }
+
 // Child returns what the directory n has under the name, or nil.
 func (n *Node) Child(name string) *Node { return n.children[name] }
 
