@@ -1,0 +1,35 @@
+# What you need: Go, git and make. See README.md.
+GO ?= go
+GOLANGCI_LINT := bin/golangci-lint
+
+.PHONY: run build test lint clean
+
+# Tells the whole story on this machine: a good release, a bad one, the
+# automatic rollback. On a terminal the daemon is left running at the end.
+run: build
+	@if [ -t 1 ]; then exec bin/stella quickstart --dir .quickstart; \
+	else exec bin/stella quickstart --dir .quickstart --exit; fi
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/stella ./cmd/stella
+
+# The race detector needs a C compiler; some suites need real servers. The
+# script installs what is missing where it may, and says what is missing where
+# it may not.
+test:
+	scripts/setup-tests.sh
+	$(GO) vet ./...
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+lint: $(GOLANGCI_LINT)
+	$(GOLANGCI_LINT) run ./...
+
+# The linter's version is pinned in its own module. Building it takes two
+# minutes, once.
+$(GOLANGCI_LINT): tools/go.mod tools/go.sum
+	cd tools && CGO_ENABLED=0 $(GO) build -trimpath -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# Releases on a host target are read-only directories.
+clean:
+	if [ -d .quickstart ]; then chmod -R u+w .quickstart; fi
+	rm -rf bin .quickstart coverage.out
