@@ -48,7 +48,7 @@ func ParsePointer(pointer string) ([]string, error) {
 }
 
 func unescapeSegment(s string) (plain string, ok bool) {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] == '~' && (i+1 == len(s) || s[i+1] != '0' && s[i+1] != '1') {
 			return "", false
 		}

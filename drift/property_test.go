@@ -3,6 +3,7 @@ package drift_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -249,9 +250,7 @@ func overlay(desired, live stella.State) stella.State {
 		if l, ok := live.Resource(r.ID); ok {
 			byID[r.ID] = l.Fields
 		}
-		for k, v := range r.Fields {
-			byID[r.ID][k] = v
-		}
+		maps.Copy(byID[r.ID], r.Fields)
 	}
 	return fromMap(byID)
 }

@@ -82,8 +82,7 @@ func TestHTTP(t *testing.T) {
 }
 
 func TestHTTPNeverFollowsFromTLSToPlain(t *testing.T) {
-	var srv *httptest.Server
-	srv = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "http://"+r.Host+"/", http.StatusFound)
 	}))
 	t.Cleanup(srv.Close)
@@ -194,7 +193,7 @@ func (e executor) Exec(ctx context.Context, target, component string, command []
 	if out, ok := e[target+"/"+component+" "+strings.Join(command, " ")]; ok {
 		return out, nil
 	}
-	return "line 1\n2\n3\n4\nconnecting\n\x1b[31mboom\x1b[0m\n", errors.New("exited with 1\n")
+	return "line 1\n2\n3\n4\nconnecting\n\x1b[31mboom\x1b[0m\n", errors.New("exited with \x1b1")
 }
 
 func TestExec(t *testing.T) {
@@ -205,7 +204,7 @@ func TestExec(t *testing.T) {
 	got := r.Run(t.Context(), []health.Check{exec("api"), exec("worker"), exec("hangs")})
 	want := []health.Result{
 		{Target: "web-1", OK: true},
-		{Target: "web-1", Error: `exited with 1\u000A`, Output: "2\n3\n4\nconnecting\n" + `\u001B[31mboom\u001B[0m`},
+		{Target: "web-1", Error: `exited with \u001B1`, Output: "2\n3\n4\nconnecting\n" + `\u001B[31mboom\u001B[0m`},
 		{Target: "web-1", Error: "no answer within 20ms"},
 	}
 	for i := range got {
