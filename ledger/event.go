@@ -136,8 +136,8 @@ type Lift struct {
 type Note struct {
 	Meta
 	Summary Summary `json:"summary"`
-	// Machines are identities of targets to remember. One that is recorded is
-	// not replaced by another: Forget it first.
+	// Machines are identities of targets to remember. The first one met stays:
+	// another is recorded only after the target was forgotten.
 	Machines map[string]string `json:"machines"`
 	// Forget are targets that are no more: their machine and debt are dropped.
 	Forget []string `json:"forget"`

@@ -1,0 +1,178 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/safe"
+)
+
+// eventsFile is events.json. It names its environment, so that a commit can not
+// pass for one of another's.
+type eventsFile struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	Environment   stella.EnvName    `json:"environment"`
+	Transitions   int64             `json:"transitions"` // after these events, as in state.json
+	Events        []json.RawMessage `json:"events"`
+}
+
+// EncodeEvents returns events.json for the events that led to the book.
+func EncodeEvents(b Book, events []Event) ([]byte, error) {
+	f := eventsFile{SchemaVersion: schemaVersion, Environment: b.State.Environment, Transitions: b.State.Transitions}
+	for _, e := range events {
+		raw, err := marshalEvent(e)
+		if err != nil {
+			return nil, err
+		}
+		f.Events = append(f.Events, raw)
+	}
+	f.Events = list(f.Events)
+	return encode("events.json", f, MaxEventsBytes)
+}
+
+// DecodeEvents reads events.json of an environment: the events, and the number
+// of transitions after them. Events of rules newer than this binary's are of
+// class stella.ErrUnsupported.
+func DecodeEvents(env stella.EnvName, data []byte) ([]Event, int64, error) {
+	var f eventsFile
+	if err := decode(data, MaxEventsBytes, false, &f); err != nil {
+		return nil, 0, fmt.Errorf("events.json: %w", err)
+	}
+	if err := checkSchema(f.SchemaVersion); err != nil {
+		return nil, 0, fmt.Errorf("events.json: %w", err)
+	}
+	if f.Environment != env {
+		return nil, 0, foreign("events.json is of environment %q, not %s", safe.Clip(string(f.Environment), 80), env)
+	}
+	events := make([]Event, 0, len(f.Events))
+	for i, raw := range f.Events {
+		e, err := unmarshalEvent(raw)
+		if err != nil {
+			return nil, f.Transitions, fmt.Errorf("events.json: event %d: %w", i+1, err)
+		}
+		events = append(events, e)
+	}
+	return events, f.Transitions, nil
+}
+
+// tag is what an event's JSON starts with.
+type tag struct {
+	Type string `json:"type"`
+}
+
+// typeName is how an event is called in files and messages.
+func typeName(e Event) string {
+	switch e.(type) {
+	case Begin:
+		return "begin"
+	case Request:
+		return "request"
+	case Progress:
+		return "progress"
+	case Finish:
+		return "finish"
+	case Abort:
+		return "abort"
+	case Lock:
+		return "lock"
+	case Unlock:
+		return "unlock"
+	case Lift:
+		return "lift"
+	case Note:
+		return "note"
+	case PinTo:
+		return "pin"
+	case Unpin:
+		return "unpin"
+	default:
+		return "event"
+	}
+}
+
+func marshalEvent(e Event) (json.RawMessage, error) {
+	if e == nil {
+		return nil, refuse(stella.ErrInvalid, "no event")
+	}
+	head, err := json.Marshal(tag{Type: typeName(e)})
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(normalEvent(e))
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w: %w", typeName(e), stella.ErrInvalid, err)
+	}
+	// {"type":"begin"} and {"at":…} become one object.
+	head[len(head)-1] = ','
+	return append(head, body[1:]...), nil
+}
+
+func unmarshalEvent(raw []byte) (Event, error) {
+	var head struct {
+		tag
+		Rules int `json:"rules"`
+	}
+	if err := unmarshal(raw, false, &head); err != nil {
+		return nil, err
+	}
+	if head.Rules > RulesVersion {
+		err := refuse(stella.ErrUnsupported, "rules %d, and this stella knows them up to %d", head.Rules, RulesVersion)
+		return nil, stella.WithHint(err, "update stella on this machine")
+	}
+	body, err := untagged(raw)
+	if err != nil {
+		return nil, err
+	}
+	e, err := unmarshalAs(head.Type, body)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", safe.Clip(head.Type, 40), err)
+	}
+	return normalEvent(e), nil
+}
+
+// untagged returns the event's object without its type, so that any other field
+// that the event does not have can be refused.
+func untagged(raw []byte) ([]byte, error) {
+	var fields map[string]json.RawMessage
+	if err := unmarshal(raw, false, &fields); err != nil {
+		return nil, err
+	}
+	delete(fields, "type")
+	return json.Marshal(fields)
+}
+
+func unmarshalAs(name string, body []byte) (Event, error) {
+	switch name {
+	case "begin":
+		return as[Begin](body)
+	case "request":
+		return as[Request](body)
+	case "progress":
+		return as[Progress](body)
+	case "finish":
+		return as[Finish](body)
+	case "abort":
+		return as[Abort](body)
+	case "lock":
+		return as[Lock](body)
+	case "unlock":
+		return as[Unlock](body)
+	case "lift":
+		return as[Lift](body)
+	case "note":
+		return as[Note](body)
+	case "pin":
+		return as[PinTo](body)
+	case "unpin":
+		return as[Unpin](body)
+	default:
+		return nil, refuse(stella.ErrInvalid, "unknown type of event")
+	}
+}
+
+func as[E Event](body []byte) (Event, error) {
+	var e E
+	err := unmarshal(body, true, &e)
+	return e, err
+}

@@ -1,0 +1,138 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // git's object ids
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/git"
+)
+
+// stage is an entry on its way into a commit: only files that change are part
+// of it.
+type stage struct {
+	prev    *tip
+	entry   Entry
+	edits   []git.Edit
+	grafts  []git.Edit // app trees; an entry can do without them
+	records map[string]git.ID
+	parsed  map[git.ID]stella.Deployment
+}
+
+func (s *gitStore) stage(ctx context.Context, prev *tip, e Entry) (*stage, error) {
+	w := &stage{prev: prev, entry: e, records: map[string]git.ID{}, parsed: map[git.ID]stella.Deployment{}}
+	state, err := EncodeState(e.Book.State)
+	if err != nil {
+		return nil, err
+	}
+	events, err := EncodeEvents(e.Book, e.Events)
+	if err != nil {
+		return nil, err
+	}
+	w.edits = []git.Edit{{Path: stateFile, Content: state}, {Path: eventsFileName, Content: events}}
+	if err := w.stageRecords(); err != nil {
+		return nil, err
+	}
+	s.stageTrees(ctx, w)
+	return w, nil
+}
+
+func (w *stage) stageRecords() error {
+	for _, d := range w.entry.Book.Deployments {
+		data, err := EncodeDeployment(d)
+		if err != nil {
+			return err
+		}
+		name, id := recordPath(d.Sequence), blobID(data)
+		w.records[name], w.parsed[id] = id, d
+		if w.prev.records[name] != id {
+			w.edits = append(w.edits, git.Edit{Path: name, Content: data})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.prev.records)) {
+		if _, kept := w.records[name]; !kept {
+			w.edits = append(w.edits, git.Edit{Path: name, Delete: true})
+		}
+	}
+	return nil
+}
+
+// stageTrees grafts the app trees that the cache has and drops those of
+// deployments that are gone.
+func (s *gitStore) stageTrees(ctx context.Context, w *stage) {
+	before, after := w.prev.book.Trees, w.entry.Book.Trees
+	trees := map[string]string{}
+	for _, id := range slices.Sorted(maps.Keys(after)) {
+		switch tree := after[id]; {
+		case before[id] == tree:
+			trees[id] = tree
+		case s.has(ctx, tree):
+			trees[id] = tree
+			w.grafts = append(w.grafts, git.Edit{Path: treesDir + "/" + id, Graft: git.ID(tree), GraftMode: git.ModeDir})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(before)) {
+		if _, kept := trees[id]; !kept {
+			w.edits = append(w.edits, git.Edit{Path: treesDir + "/" + id, Delete: true})
+		}
+	}
+	w.entry.Book.Trees = trees
+}
+
+func (s *gitStore) has(ctx context.Context, tree string) bool {
+	id, err := git.ParseID(tree)
+	if err != nil {
+		return false
+	}
+	_, err = s.repo.Tree(ctx, id)
+	return err == nil
+}
+
+// dropGrafts takes the new app trees out again.
+func (w *stage) dropGrafts() {
+	w.grafts = nil
+	w.entry.Book.Trees = maps.Clone(w.entry.Book.Trees)
+	maps.DeleteFunc(w.entry.Book.Trees, func(id, tree string) bool { return w.prev.book.Trees[id] != tree })
+}
+
+// draft is the commit. Its author is who wanted it, its committer whose
+// machine wrote it.
+func (w *stage) draft(committer git.Signature) git.Draft {
+	d := git.Draft{
+		Base: w.prev.commit.ID, Edits: append(slices.Clone(w.edits), w.grafts...),
+		Committer: committer, Message: message(w.prev.book, w.entry),
+	}
+	if id := w.prev.commit.ID; !id.IsZero() {
+		d.Parents = []git.ID{id}
+	}
+	d.Committer.When = w.entry.Book.State.At
+	if n := len(w.entry.Events); n > 0 {
+		d.Author.Name, d.Author.Email = identity(w.entry.Events[n-1].meta().By)
+	}
+	return d
+}
+
+// tip is what reading the pushed commit back would give.
+func (w *stage) tip(b *git.Built) *tip {
+	c := git.Commit{ID: b.Commit, Tree: b.Tree}
+	if id := w.prev.commit.ID; !id.IsZero() {
+		c.Parents = []git.ID{id}
+	}
+	return &tip{
+		commit: c, book: w.entry.Book, events: w.entry.Events,
+		// The directories' ids are not known here: they are compared by file.
+		dirs: map[string]git.ID{}, records: w.records, parsed: w.parsed,
+	}
+}
+
+// blobID is the id that git gives to a file's content (gitdatamodel(7)).
+func blobID(data []byte) git.ID {
+	h := sha1.New() //nolint:gosec // git's object ids
+	fmt.Fprintf(h, "blob %d\x00", len(data))
+	h.Write(data)
+	return git.ID(hex.EncodeToString(h.Sum(nil)))
+}

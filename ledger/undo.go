@@ -1,0 +1,131 @@
+package ledger
+
+import (
+	"slices"
+
+	"github.com/stella-ops/stella"
+)
+
+// Verified returns the deployments that rollbacks go through, newest first: the
+// history of verified deployments read like an undo stack. A rollback (or a
+// heal, or either half of a drill) counts as the deployment it restored: what
+// came after that one is undone and no longer in the stack.
+func (b Book) Verified() []stella.Deployment {
+	s := b.stack()
+	slices.Reverse(s.entries)
+	return s.entries
+}
+
+// Previous returns the deployment to roll back to: the one that was verified
+// before what runs now. Content that is held, or equal to what runs, is passed
+// over. A second rollback so goes one further back, never forward. It is false
+// when there is nothing to go back to.
+func (b Book) Previous() (stella.Deployment, bool) {
+	candidates, running := b.candidates()
+	for _, c := range slices.Backward(candidates) {
+		if c.Tree == "" || c.Tree == running {
+			continue
+		}
+		if _, held := b.Held(c.Tree); !held {
+			return c, true
+		}
+	}
+	return stella.Deployment{}, false
+}
+
+// candidates returns what a rollback may go to, oldest first, and the app tree
+// that runs, empty when targets differ.
+func (b Book) candidates() (entries []stella.Deployment, running string) {
+	s := b.stack()
+	last, ok := b.Last()
+	if !ok {
+		return s.entries, ""
+	}
+	whole := settled(last)
+	if whole {
+		running = last.Tree
+	}
+	if last.Status == stella.Succeeded || !goesBack(last) {
+		return s.entries, running
+	}
+	// A rollback that was not verified. It stands at what it goes back to: below
+	// that when it got there and was rejected, there when it was interrupted.
+	at := s.find(last.Restores)
+	if at >= 0 && whole {
+		return s.entries[:at], running
+	}
+	return s.entries[:at+1], running
+}
+
+// settled reports whether every target that could be reached has the content
+// of the ended deployment.
+func settled(d stella.Deployment) bool {
+	switch d.Status {
+	case stella.Succeeded, stella.Failed:
+		return true
+	case stella.Partial:
+		return !slices.ContainsFunc(d.Targets, func(t stella.TargetResult) bool {
+			return t.Status != stella.TargetVerified && t.Status != stella.TargetOwed
+		})
+	default:
+		return false
+	}
+}
+
+// goesBack reports whether a deployment counts as the one that it restores.
+func goesBack(d stella.Deployment) bool {
+	switch d.Kind {
+	case stella.KindRollback, stella.KindHeal, stella.KindDrill:
+		return d.Restores != ""
+	default:
+		return false
+	}
+}
+
+// undo is the undo stack while it is read, oldest first.
+type undo struct {
+	entries []stella.Deployment
+	as      map[string]string // a deployment that went back → the entry it counts as
+}
+
+func (b Book) stack() *undo {
+	s := &undo{as: map[string]string{}}
+	for _, d := range b.Deployments {
+		if d.Status != stella.Succeeded {
+			continue
+		}
+		if !goesBack(d) {
+			s.entries = append(s.entries, d)
+			continue
+		}
+		if at := s.find(d.Restores); at >= 0 {
+			s.entries = s.entries[:at+1]
+		} else {
+			s.entries = append(s.entries, b.restored(s, d))
+		}
+		s.as[d.ID] = s.entries[len(s.entries)-1].ID
+	}
+	return s
+}
+
+// restored returns what a deployment that went forth to something undone
+// counts as: that one, or itself where that one is no longer known.
+func (b Book) restored(s *undo, d stella.Deployment) stella.Deployment {
+	id := d.Restores
+	if as, ok := s.as[id]; ok {
+		id = as
+	}
+	if r, ok := b.Deployment(id); ok && r.Status == stella.Succeeded {
+		return r
+	}
+	return d
+}
+
+// find returns the place of the deployment, or of what it counts as; -1 when
+// it is not in the stack.
+func (s *undo) find(id string) int {
+	if as, ok := s.as[id]; ok {
+		id = as
+	}
+	return slices.IndexFunc(s.entries, func(d stella.Deployment) bool { return d.ID == id })
+}
