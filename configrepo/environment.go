@@ -1,0 +1,144 @@
+package configrepo
+
+import (
+	"context"
+	"errors"
+	"path"
+	"strings"
+	"time"
+
+	stella "github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/strictyaml"
+)
+
+// The defaults of an Environment.
+const (
+	defaultVerifyTimeout = 2 * time.Minute
+	defaultMaxFailureAge = 20 * time.Minute
+)
+
+type rollbackFields struct{ maxFailureAge time.Duration }
+
+// environmentFile is environment.yaml as it is nested there.
+type environmentFile struct {
+	env      Environment
+	rollback rollbackFields
+}
+
+func environmentShape(p *Project, is stella.EnvName) strictyaml.Shape[Environment] {
+	fields := append(header[environmentFile](KindEnvironment),
+		strictyaml.Required("name", "The environment's name: that of its directory.", envNameShape(is, "the directory"),
+			func(f *environmentFile) *stella.EnvName { return &f.env.Name }),
+		strictyaml.Optional("protected", "Changes are confirmed by typing the name, or by --plan-hash. Default: false.", strictyaml.Bool(),
+			func(f *environmentFile) *bool { return &f.env.Protected }),
+		strictyaml.Optional("apply", "Who carries changes out: anyone with access, or only the daemon. Default: anyone.",
+			strictyaml.Enum(ApplyAnyone, ApplyServe), func(f *environmentFile) *string { return &f.env.Apply }),
+		strictyaml.Optional("allowRoot", "On a bare host, services whose image names no user run as root. Default: false.", strictyaml.Bool(),
+			func(f *environmentFile) *bool { return &f.env.AllowRoot }),
+		strictyaml.Optional("shared", "Directories outside app/ that the app may refer to, from the top of the repository.", sharedShape(p),
+			func(f *environmentFile) *[]string { return &f.env.Shared }),
+		strictyaml.Required("targets", "Where the environment runs.", targetsShape(),
+			func(f *environmentFile) *[]Target { return &f.env.Targets }),
+		strictyaml.Optional("rollout", "How a change spreads over the targets.", rolloutShape(),
+			func(f *environmentFile) *Rollout { return &f.env.Rollout }),
+		strictyaml.Optional("verify", "When a deployment counts as good.", verifyShape(),
+			func(f *environmentFile) *Verify { return &f.env.Verify }),
+		strictyaml.Optional("drift", "How differences to what runs are found and treated.", driftShape(),
+			func(f *environmentFile) *DriftPolicy { return &f.env.Drift }),
+		strictyaml.Optional("rollback", "Limits of automatic rollback.", rollbackShape(),
+			func(f *environmentFile) *rollbackFields { return &f.rollback }),
+		strictyaml.Optional("irreversible", "Releases that a rollback crosses only with --cross VERSION.", irreversibleShape(),
+			func(f *environmentFile) *[]Irreversible { return &f.env.Irreversible }),
+	)
+	defaults := environmentFile{
+		env: Environment{
+			Apply: ApplyAnyone, Rollout: defaultRollout(),
+			Verify: Verify{Timeout: defaultVerifyTimeout}, Drift: DriftPolicy{Mode: DriftReport},
+		},
+		rollback: rollbackFields{maxFailureAge: defaultMaxFailureAge},
+	}
+	return strictyaml.Convert(strictyaml.Object(defaults, fields...),
+		func(v strictyaml.Value, f environmentFile) (Environment, bool) {
+			f.env.MaxFailureAge = f.rollback.maxFailureAge
+			checkAddresses(v, &f.env)
+			return f.env, true
+		})
+}
+
+func rollbackShape() strictyaml.Shape[rollbackFields] {
+	return strictyaml.Object(rollbackFields{maxFailureAge: defaultMaxFailureAge},
+		strictyaml.Optional("maxFailureAge", "Automatic rollback never reverts something older than this. Default: 20m.",
+			strictyaml.Duration(time.Second, 30*24*time.Hour), func(f *rollbackFields) *time.Duration { return &f.maxFailureAge }))
+}
+
+func irreversibleShape() strictyaml.Shape[[]Irreversible] {
+	version := versionShape().Check(func(v strictyaml.Value, s *string) {
+		if *s == "" {
+			v.Problem("is empty", "want the version of a release")
+		}
+	})
+	item := strictyaml.Object(Irreversible{},
+		strictyaml.Required("version", "The release's version.", version, func(i *Irreversible) *string { return &i.Version }),
+		strictyaml.Optional("reason", "Why there is no simple way back.", strictyaml.Line(500), func(i *Irreversible) *string { return &i.Reason }))
+	return strictyaml.List(item, 0, 1000).Check(func(v strictyaml.Value, all *[]Irreversible) {
+		versions := make([]string, len(*all))
+		for i, one := range *all {
+			versions[i] = one.Version
+		}
+		twice(v, versions, func(item strictyaml.Value) strictyaml.Value { return item.At("version") })
+	})
+}
+
+// sharedShape refuses what belongs to an environment: a shared directory is
+// everyone's, and is recorded and restored by itself.
+func sharedShape(p *Project) strictyaml.Shape[[]string] {
+	const want = "want a directory such as shared/base, from the top of the repository"
+	dir := dirShape(want).Check(func(v strictyaml.Value, s *string) {
+		if *s == "" {
+			v.Problem("is empty", want)
+		}
+	})
+	return strictyaml.List(dir, 0, 50).Check(func(v strictyaml.Value, dirs *[]string) {
+		envs := EnvironmentsPath(p)
+		for i, dir := range *dirs {
+			switch {
+			case dir == "":
+			case within(dir, envs):
+				v.Index(i).Problem("is within "+envs, "move it out of the environments")
+			case within(envs, dir):
+				v.Index(i).Problem("holds the environments", "name the directories in it that the app needs")
+			}
+		}
+		twice(v, *dirs, itself)
+	})
+}
+
+// within reports that dir is top or below it.
+func within(dir, top string) bool {
+	return dir == top || strings.HasPrefix(dir, top+"/")
+}
+
+// checkShared looks whether the shared directories are there.
+func checkShared(ctx context.Context, t Tree, doc *strictyaml.Doc, e *Environment) error {
+	for i, dir := range e.Shared {
+		if !dirRE.MatchString(dir) || dir == "" || path.Clean(dir) != dir {
+			continue // reported already
+		}
+		v := doc.Root().At("shared").Index(i)
+		entry, err := lookup(ctx, t, dir)
+		var bad Problems
+		switch {
+		case errors.As(err, &bad):
+			v.Problem(bad[0].Path+" "+bad[0].What, bad[0].Fix)
+		case errors.Is(err, stella.ErrNotFound):
+			v.Problem("is not there", "add the directory or remove it from the list")
+		case err != nil:
+			return err
+		default:
+			if p, is := notDirectory(dir, entry); is {
+				v.Problem(p.What, p.Fix)
+			}
+		}
+	}
+	return nil
+}

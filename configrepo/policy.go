@@ -1,0 +1,154 @@
+package configrepo
+
+import (
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/stella-ops/stella/drift"
+	"github.com/stella-ops/stella/internal/strictyaml"
+)
+
+type rolloutFields struct {
+	strategy string
+	batch    batchSize
+	pause    time.Duration
+	failure  OnFailure
+}
+
+type batchSize struct{ count, percent int }
+
+func defaultRollout() Rollout { return Rollout{OnFailure: OnFailureRollback} }
+
+const (
+	strategyAll     = "all-at-once"
+	strategyRolling = "rolling"
+)
+
+func rolloutShape() strictyaml.Shape[Rollout] {
+	shape := strictyaml.Object(rolloutFields{strategy: strategyAll, failure: OnFailureRollback},
+		strictyaml.Optional("strategy", "All targets at once, or batch after batch. Default: all-at-once.",
+			strictyaml.Enum(strategyAll, strategyRolling), func(f *rolloutFields) *string { return &f.strategy }),
+		strictyaml.Optional("batch", "How many targets at a time: a count, or a percentage of all. Default: 1.", batchShape(),
+			func(f *rolloutFields) *batchSize { return &f.batch }),
+		strictyaml.Optional("pause", "How long to wait between batches. Default: not at all.", strictyaml.Duration(0, 24*time.Hour),
+			func(f *rolloutFields) *time.Duration { return &f.pause }),
+		strictyaml.Optional("onFailure", "What follows a failed verification. Default: rollback.",
+			strictyaml.Enum(OnFailureRollback, OnFailurePause, OnFailureContinue), func(f *rolloutFields) *OnFailure { return &f.failure }),
+	).Check(checkRolling)
+	return strictyaml.Convert(shape, func(_ strictyaml.Value, f rolloutFields) (Rollout, bool) {
+		r := Rollout{
+			Rolling: f.strategy == strategyRolling, BatchCount: f.batch.count, BatchPercent: f.batch.percent,
+			Pause: f.pause, OnFailure: f.failure,
+		}
+		if r.Rolling && r.BatchPercent == 0 && r.BatchCount == 0 {
+			r.BatchCount = 1
+		}
+		return r, true
+	})
+}
+
+func checkRolling(v strictyaml.Value, f *rolloutFields) {
+	if f.strategy == strategyRolling {
+		return
+	}
+	for _, name := range []string{"batch", "pause"} {
+		if v.Has(name) {
+			v.At(name).Problem("has no effect", "add strategy: rolling, or remove it")
+		}
+	}
+}
+
+var percentRE = regexp.MustCompile(`^([1-9][0-9]?|100)%$`) //nolint:gochecknoglobals // compiled once
+
+func batchShape() strictyaml.Shape[batchSize] {
+	count := strictyaml.Convert(strictyaml.Whole(1, 10_000),
+		func(_ strictyaml.Value, n int) (batchSize, bool) { return batchSize{count: n}, true })
+	percent := strictyaml.Convert(
+		strictyaml.Text(strictyaml.TextRule{Pattern: percentRE, What: "is not a percentage", Want: "want a percentage from 1% to 100%", Most: 4}),
+		func(_ strictyaml.Value, s string) (batchSize, bool) {
+			n, err := strconv.Atoi(strings.TrimSuffix(s, "%"))
+			return batchSize{percent: n}, err == nil
+		})
+	return strictyaml.Either(count, percent)
+}
+
+func driftShape() strictyaml.Shape[DriftPolicy] {
+	return strictyaml.Object(DriftPolicy{Mode: DriftReport},
+		strictyaml.Optional("schedule", "When to look, as in cron and in UTC. Default: only when asked.", scheduleShape(),
+			func(d *DriftPolicy) *string { return &d.Schedule }),
+		strictyaml.Optional("mode", "Whether to look, and whether to correct. Default: report.",
+			strictyaml.Enum(DriftOff, DriftReport, DriftHeal), func(d *DriftPolicy) *string { return &d.Mode }),
+		strictyaml.Optional("ignore", "Differences that do not count.", strictyaml.List(ignoreShape(), 0, 1000),
+			func(d *DriftPolicy) *[]drift.Ignore { return &d.Ignore }))
+}
+
+func scheduleShape() strictyaml.Shape[string] {
+	return strictyaml.Line(100).Check(func(v strictyaml.Value, s *string) {
+		if what := badSchedule(*s); what != "" {
+			v.Problem(what, `want five fields such as "*/5 * * * *", or @hourly`)
+		}
+	})
+}
+
+// minEvery is the shortest interval of "@every".
+const minEvery = 10 * time.Second
+
+// badSchedule says why a schedule is refused. A time zone is refused before the
+// parser sees it: it panics on some, and schedules are in UTC.
+func badSchedule(s string) string {
+	if s == "" {
+		return ""
+	}
+	if strings.Contains(s, "TZ=") {
+		return "names a time zone"
+	}
+	schedule, err := cron.ParseStandard(s)
+	if err != nil {
+		return "is not a schedule"
+	}
+	if every, is := schedule.(cron.ConstantDelaySchedule); is && (every.Delay < minEvery || strings.Contains(s, "-")) {
+		return "comes more often than every 10s"
+	}
+	if schedule.Next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return "never comes"
+	}
+	return ""
+}
+
+func ignoreShape() strictyaml.Shape[drift.Ignore] {
+	resource := strictyaml.Line(300).Check(func(v strictyaml.Value, s *string) {
+		if _, err := path.Match(*s, ""); err != nil {
+			v.Problem("is not a pattern", "want the id of a resource, such as service/api or service/*")
+		}
+	})
+	return strictyaml.Object(drift.Ignore{},
+		strictyaml.Optional("resource", "The resource's id, or a pattern as in path.Match. Default: every resource.", resource,
+			func(i *drift.Ignore) *string { return &i.Resource }),
+		strictyaml.Optional("path", "A JSON Pointer into the resource, in which * stands for one segment. Default: the whole resource.", pointerShape(),
+			func(i *drift.Ignore) *string { return &i.Path }),
+		strictyaml.Optional("reason", "Why it does not count.", strictyaml.Line(500), func(i *drift.Ignore) *string { return &i.Reason }),
+		strictyaml.Optional("until", "When the rule ends: with a day in UTC, or at a time. Default: never.", strictyaml.Until(),
+			func(i *drift.Ignore) *time.Time { return &i.Until }),
+	).Describe(strictyaml.Schema{"anyOf": []strictyaml.Schema{
+		{"required": []string{"resource"}}, {"required": []string{"path"}},
+	}}).Check(func(v strictyaml.Value, _ *drift.Ignore) {
+		if !v.Has("resource") && !v.Has("path") {
+			v.Problem("would ignore everything", "add resource or path")
+		}
+	})
+}
+
+// jsonPointerRE is RFC 6901, part 3.
+var jsonPointerRE = regexp.MustCompile(`^(/([^/~\x00-\x1f\x7f-\x9f]|~[01])*)*$`) //nolint:gochecknoglobals // compiled once
+
+func pointerShape() strictyaml.Shape[string] {
+	return strictyaml.Text(strictyaml.TextRule{
+		Pattern: jsonPointerRE, What: "is not a JSON Pointer",
+		Want: "want one such as /environment/LOG_LEVEL, with ~1 for / and ~0 for ~ in a name", Most: 500,
+	})
+}
