@@ -10,14 +10,16 @@ import (
 // only, and never one of its own. The first match wins.
 func layers() [][]string {
 	return [][]string{
-		{".", "internal/tmpdeps"},
+		{".", "examples", "internal/sampleapp", "internal/tmpdeps"},
 		{"internal/safe", "internal/durable"},
-		{"internal/git", "internal/imagetree", "internal/strictyaml", "internal/term", "health", "drift"},
-		{"internal/unpack", "internal/git/gittest", "artifact", "configrepo", "ledger"},
+		{"internal/git/odb", "internal/imagetree", "internal/strictyaml", "internal/term", "health", "drift"},
+		{"internal/git", "internal/unpack"},
+		{"internal/git/gittest", "artifact", "configrepo", "ledger"},
 		{"internal/registry", "target/host", "ledger/ledgertest"},
 		{"reconciler"},
 		{"reconciler/...", "target/targettest"},
-		{"internal/quickstart", "internal/serve", "internal/doctor", "internal/benchmark"},
+		{"internal/serve", "internal/doctor", "internal/benchmark"},
+		{"internal/quickstart"},
 		{"internal/cli"},
 		{"cmd/..."},
 	}
@@ -65,6 +67,7 @@ func TestWhatPackagesMustNotKnow(t *testing.T) {
 		{[]string{"target/...", "drift", "health", "configrepo", "artifact"}, []string{"ledger", "internal/git"}, "only the ledger and the engine know that there is a Git"},
 		{[]string{"target/...", "artifact", "ledger"}, []string{"configrepo"}, "what is wanted reaches them as resources, not as files"},
 		{[]string{"artifact", "ledger"}, []string{"drift", "health"}, "they keep and fetch; they do not judge"},
+		{[]string{"artifact"}, []string{"internal/unpack"}, "it delivers an image's files; where they go is the target's business"},
 		{[]string{".", "artifact", "configrepo", "drift", "health", "ledger", "reconciler", "target/..."}, []string{"internal/term"}, "only the outermost layer talks"},
 	}
 	for _, s := range sources(t) {
@@ -88,12 +91,13 @@ func TestWhoImportsWhichModule(t *testing.T) {
 		module   string
 		packages []string
 	}{
-		{"github.com/go-git/", []string{"internal/git"}},
+		{"github.com/go-git/", []string{"internal/git", "internal/git/odb"}},
 		{"github.com/google/go-containerregistry", []string{"artifact", "internal/registry"}},
 		{"github.com/compose-spec/", []string{"configrepo"}},
 		{"github.com/spf13/", []string{"internal/cli", "cmd/..."}},
 		{"github.com/stretchr/testify", nil},
-		{"math/rand", []string{"reconciler"}}, // there for the jitter of a wait; a nonce or a secret comes from crypto/rand
+		// For the jitter of a wait; a nonce or a secret comes from crypto/rand.
+		{"math/rand", []string{"reconciler", "ledger", "internal/serve"}},
 	}
 	for _, s := range sources(t) {
 		for _, imp := range s.imports {
