@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/safe"
 )
 
 // The names in a ledger's tree.
@@ -74,4 +75,58 @@ func (b Book) checkDeployments() error {
 // sortBySequence sorts deployments as a book has them.
 func sortBySequence(ds []stella.Deployment) {
 	slices.SortFunc(ds, func(a, b stella.Deployment) int { return int(min(max(a.Sequence-b.Sequence, -1), 1)) })
+}
+
+// EncodeEntry returns the files of an entry by their path, as any store keeps
+// them: the state, the events and every deployment's record. App trees are not
+// files; a store that has them keeps them beside.
+func EncodeEntry(e Entry) (map[string][]byte, error) {
+	state, err := EncodeState(e.Book.State)
+	if err != nil {
+		return nil, err
+	}
+	events, err := EncodeEvents(e.Book, e.Events)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{stateFile: state, eventsFileName: events}
+	for _, d := range e.Book.Deployments {
+		if files[recordPath(d.Sequence)], err = EncodeDeployment(d); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// DecodeEntry reads the files that EncodeEntry made. With an error it returns
+// as much as could be read.
+func DecodeEntry(env stella.EnvName, files map[string][]byte) (Entry, error) {
+	var e Entry
+	var err error
+	if e.Book.State, err = DecodeState(env, files[stateFile]); err != nil {
+		return e, err
+	}
+	known := e.Book.State.Rules <= RulesVersion
+	var transitions int64
+	if e.Events, transitions, err = DecodeEvents(env, files[eventsFileName]); err != nil {
+		return e, err
+	}
+	if transitions != e.Book.State.Transitions {
+		return e, refuse(stella.ErrTampered, "events.json is of transition %d, state.json of %d", transitions, e.Book.State.Transitions)
+	}
+	for name, data := range files {
+		if name == stateFile || name == eventsFileName {
+			continue
+		}
+		d, err := DecodeDeployment(env, data, known)
+		if err != nil {
+			return e, err
+		}
+		if recordPath(d.Sequence) != name {
+			return e, refuse(stella.ErrTampered, "%s is the record of %s", safe.Clip(name, 100), d.ID)
+		}
+		e.Book.Deployments = append(e.Book.Deployments, d)
+	}
+	sortBySequence(e.Book.Deployments)
+	return e, nil
 }
