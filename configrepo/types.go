@@ -13,7 +13,7 @@ type Project struct {
 	Name           string
 	Branch         string   // the branch that is reconciled; empty: the remote's HEAD
 	Root           string   // directory of envs/ and baselines/, without slashes at the ends; empty: the top
-	Requires       string   // the version of stella that may write, ">=0.1"; empty: any; see RequiresVersion
+	Requires       string   // the version of stella that may write, ">=0.1"; empty: any; see Allows
 	CommitTrailers []string // lines added to the messages of commits that stella makes
 	Backup         string   // where lost images are looked for: registry/prefix or "oci:/path"; empty: nowhere
 	PlainHTTP      []string // registries spoken to without TLS, host or host:port
