@@ -1,0 +1,178 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/reconciler"
+)
+
+// daemon is the state of a running Run.
+type daemon struct {
+	cfg Config
+
+	mu           sync.Mutex // guards what follows
+	environments map[stella.EnvName]*environment
+	lastLook     time.Time // of the last look at the remote that succeeded
+	lastErr      error     // of the last look; nil when it succeeded
+}
+
+// environment is what the daemon remembers of one environment. The pass that
+// is busy with it owns it.
+type environment struct {
+	key     string // what was asked for when it was last settled; empty: look again
+	busy    bool
+	backoff *backoff.ExponentialBackOff
+	next    time.Time // not before, after an error
+}
+
+// maxPasses bounds how many environments are worked on at once: one bad
+// environment does not stop the others.
+const maxPasses = 8
+
+// loop looks, works and waits until ctx ends, and then for the passes that are
+// under way.
+func (d *daemon) loop(ctx context.Context, wake <-chan struct{}) {
+	var passes sync.WaitGroup
+	slots := make(chan struct{}, maxPasses)
+	for ctx.Err() == nil {
+		d.look(ctx, &passes, slots)
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-time.After(d.wait()):
+		}
+	}
+	passes.Wait()
+}
+
+// wait is the time to the next look: the poll with a tenth of jitter, or sooner
+// when an environment is to be tried again.
+func (d *daemon) wait() time.Duration {
+	wait := d.cfg.Poll - d.cfg.Poll/20 + rand.N(d.cfg.Poll/10+1) //nolint:gosec // jitter, not a secret
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, env := range d.environments {
+		if !env.busy && !env.next.IsZero() {
+			wait = min(wait, max(time.Until(env.next), minWait))
+		}
+	}
+	return wait
+}
+
+const minWait = 100 * time.Millisecond
+
+// look asks the remote and starts a pass for every environment that asks for
+// something else than what it was settled on.
+func (d *daemon) look(ctx context.Context, passes *sync.WaitGroup, slots chan struct{}) {
+	heads, err := d.cfg.Engine.Heads(ctx)
+	d.looked(err)
+	if err != nil {
+		return
+	}
+	for name, key := range heads.Keys {
+		env := d.claim(name, key)
+		if env == nil {
+			continue
+		}
+		passes.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			d.pass(ctx, name, env, key)
+		})
+	}
+	d.forget(heads)
+}
+
+func (d *daemon) looked(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lastErr = err
+	if err == nil {
+		d.lastLook = time.Now()
+	}
+	d.cfg.Metrics.looked(d.lastLook, err)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		d.cfg.Logger.Warn("look at the config repository", "err", err)
+	}
+}
+
+// claim returns the environment when it needs a pass and nobody is at it.
+func (d *daemon) claim(name stella.EnvName, key string) *environment {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	env := d.environments[name]
+	if env == nil {
+		env = &environment{}
+		d.environments[name] = env
+	}
+	if env.busy || env.key == key || time.Now().Before(env.next) {
+		return nil
+	}
+	env.busy = true
+	return env
+}
+
+// forget drops environments that are gone from the branch. What they run stays:
+// only a person deletes.
+func (d *daemon) forget(heads reconciler.Heads) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, env := range d.environments {
+		if _, ok := heads.Keys[name]; !ok && !env.busy {
+			delete(d.environments, name)
+			d.cfg.Metrics.forget(name)
+		}
+	}
+}
+
+// pass reconciles one environment and decides when to look at it again.
+func (d *daemon) pass(ctx context.Context, name stella.EnvName, env *environment, key string) {
+	out, err := d.reconcile(ctx, name)
+	d.cfg.Metrics.passed(name, out, err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	env.busy = false
+	switch {
+	case err == nil && (out.Sync == stella.Synced || out.Nothing):
+		env.key, env.next, env.backoff = key, time.Time{}, nil
+	case err == nil, errors.Is(err, stella.ErrLocked), errors.Is(err, stella.ErrFrozen):
+		env.key, env.next = "", time.Time{} // held, failed, locked: somebody decides; look again with each poll
+	default:
+		env.key = ""
+		env.retry()
+		d.cfg.Logger.Warn("reconcile", "environment", name, "err", err, "again_at", env.next.UTC().Format(time.RFC3339))
+	}
+}
+
+// reconcile runs one pass. A panic in it is that environment's error and
+// nobody else's.
+func (d *daemon) reconcile(ctx context.Context, name stella.EnvName) (out reconciler.Outcome, err error) {
+	defer func() {
+		if p := recover(); p != nil { //nolint:revive // the one place where a pass's panic ends
+			err = panicked(p)
+		}
+	}()
+	return d.cfg.Engine.Reconcile(ctx, reconciler.ReconcileRequest{Environment: name, Automatic: true})
+}
+
+// Errors are tried again after one second, then twice as long each time, at
+// most five minutes.
+const (
+	firstRetry = time.Second
+	lastRetry  = 5 * time.Minute
+)
+
+func (env *environment) retry() {
+	if env.backoff == nil {
+		env.backoff = backoff.NewExponentialBackOff()
+		env.backoff.InitialInterval, env.backoff.MaxInterval = firstRetry, lastRetry
+	}
+	env.next = time.Now().Add(env.backoff.NextBackOff())
+}

@@ -1,0 +1,165 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/durable"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// intent is why a deployment is made.
+type intent struct {
+	kind      stella.Kind
+	restores  string   // the deployment that a rollback or heal goes back to
+	reverts   []string // config commits that a rollback undoes
+	reason    string
+	automatic bool
+	opts      Options
+}
+
+// begin records the intent and takes the environment's lock, in one transition:
+// from here on the ledger knows of the deployment. A crash right after it leaves
+// a lock that ends by itself and a deployment that touched nothing.
+//
+// It refuses with stella.ErrLocked when a living holder has the lock and with
+// stella.ErrConflict when the ledger is no longer what the plan was made from.
+func (e *Engine) begin(ctx context.Context, sc *scene, in *inspection, why intent, w *ledger.Watch) (*run, error) {
+	r := &run{e: e, scene: sc, survey: in.survey, plan: in.plan, opts: why.opts, lockID: nonce()}
+	self, err := durable.Self()
+	if err != nil {
+		return nil, fmt.Errorf("name this process: %w", err)
+	}
+	book, err := sc.ledger.Append(ctx, sc.name, func(b ledger.Book) ([]ledger.Event, error) {
+		takeover, err := e.free(b, sc, w)
+		if err != nil {
+			return nil, err
+		}
+		r.dep = e.draft(b, sc, in.survey, why)
+		lock := stella.Lock{
+			ID: r.lockID, Holder: e.cfg.Actor, Purpose: purpose(r.dep), Deployment: r.dep.ID, Machine: self.String(),
+		}
+		return []ledger.Event{ledger.Begin{Deployment: r.dep, Lock: lock, Takeover: takeover, FenceFloor: in.survey.fence()}}, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("record the intent for %s: %w", sc.name, err)
+	}
+	r.adopt(book)
+	return r, nil
+}
+
+// free says which stale lock may be taken over, empty for a free environment.
+func (e *Engine) free(b ledger.Book, sc *scene, w *ledger.Watch) (takeover string, err error) {
+	if was, is := sc.book.State, b.State; was.Sequence != is.Sequence || was.Current != is.Current || was.Last != is.Last || len(was.Holds) != len(is.Holds) {
+		now, _ := b.Newest()
+		err := fmt.Errorf("%s changed meanwhile: %s is %s: %w", sc.name, now.ID, now.Status, stella.ErrConflict)
+		return "", stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", sc.name))
+	}
+	lock := b.State.Lock
+	if lock == nil {
+		return "", nil
+	}
+	if stale, _ := w.Stale(lock); stale {
+		return lock.ID, nil
+	}
+	return "", lockedError(sc.name, *lock)
+}
+
+func lockedError(env stella.EnvName, l stella.Lock) error {
+	class := stella.ErrLocked
+	if l.ByHand {
+		class = stella.ErrFrozen
+	}
+	err := fmt.Errorf("%s is locked by %s since %s: %s: %w", env, l.Holder, l.AcquiredAt.UTC().Format(time.RFC3339), l.Purpose, class)
+	return stella.WithHint(err, fmt.Sprintf("run 'stella orch locks list %s'", env))
+}
+
+func purpose(d stella.Deployment) string {
+	if d.Release == "" {
+		return string(d.Kind)
+	}
+	return string(d.Kind) + " " + d.Release
+}
+
+// draft is the record of a deployment that is about to begin.
+func (e *Engine) draft(b ledger.Book, sc *scene, sv *survey, why intent) stella.Deployment {
+	d := stella.Deployment{
+		SchemaVersion: 1, Environment: sc.name, Sequence: b.State.Sequence + 1, Kind: why.kind, Status: stella.Running,
+		Commit: string(sc.commit), Tree: string(sc.app), Shared: sc.shared, Release: sc.release.Release.Version,
+		Components: map[string]string{}, Restores: why.restores, Reverts: orEmpty(why.reverts), Automatic: why.automatic,
+		Actor: e.cfg.Actor, Reason: why.reason, Incident: why.opts.Incident, StartedAt: time.Now().UTC(),
+		Forced: orEmpty(why.opts.Force), Desired: sc.desired.Digest, Steps: []stella.Step{}, Targets: []stella.TargetResult{},
+	}
+	d.ID = fmt.Sprintf("%s-%d", d.Environment, d.Sequence)
+	for name, a := range sc.release.Release.Components {
+		d.Components[name] = a.String()
+	}
+	for _, s := range sv.sites {
+		t := stella.TargetResult{Name: s.spec.Name, Status: stella.TargetUntouched, Before: running(s.live), After: map[string]string{}}
+		if s.err != nil {
+			t.Status, t.Error = stella.TargetOwed, s.unreachable()
+		}
+		d.Targets = append(d.Targets, t)
+	}
+	return d
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// adopt takes over what the ledger made of the intent, and keeps the lock alive.
+func (r *run) adopt(book ledger.Book) {
+	r.scene.book = book
+	if d, ok := book.Deployment(r.dep.ID); ok {
+		steps := r.dep.Steps
+		r.dep = d
+		r.dep.Steps = append(steps, d.Steps...)
+	}
+	r.journal = openJournal(r.e.cfg.Journals, r.dep.ID, r.e.cfg.Logger)
+	r.held, r.lose = context.WithCancelCause(context.Background())
+	go r.renew()
+	r.notify(Started{Deployment: r.snapshot()})
+}
+
+// renew keeps the lock until it is lost or given back. It carries progress, so
+// that others see how far the deployment is. It owns nothing of r but reads a
+// snapshot.
+func (r *run) renew() {
+	tick := time.NewTicker(ledger.RenewEvery)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-r.held.Done():
+			return
+		case <-tick.C:
+		}
+		err := r.progress()
+		switch {
+		case err == nil:
+			last = time.Now()
+		case errors.Is(err, stella.ErrFenced), errors.Is(err, stella.ErrLocked), time.Since(last) > ledger.DefaultLease:
+			r.lose(fmt.Errorf("the lock on %s was lost: %w", r.dep.Environment, err))
+			return
+		default:
+			r.e.cfg.Logger.Warn("renew lock", "environment", r.dep.Environment, "err", err)
+		}
+	}
+}
+
+func (r *run) progress() error {
+	ctx, cancel := context.WithTimeout(r.held, ledger.RenewEvery)
+	defer cancel()
+	d := r.snapshot()
+	_, err := r.scene.ledger.Append(ctx, d.Environment, func(ledger.Book) ([]ledger.Event, error) {
+		return []ledger.Event{ledger.Progress{ID: d.ID, LockID: r.lockID, Commit: d.Commit, Tree: d.Tree, Steps: d.Steps, Targets: d.Targets}}, nil
+	})
+	return err
+}

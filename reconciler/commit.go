@@ -1,0 +1,124 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
+	"github.com/stella-ops/stella/internal/git"
+)
+
+// change is a commit to be made on top of whatever the branch's head is.
+type change struct {
+	// draft makes the commit's edits and message for a head. It may refuse, when
+	// the head has changed in a way that it was not planned for.
+	draft func(ctx context.Context, onto *source) ([]git.Edit, string, error)
+}
+
+// candidate is a change as a commit, built and not pushed.
+type candidate struct {
+	onto  *source
+	built *git.Built
+	want  *source // the environment as the new commit wants it
+}
+
+// build makes the change on top of onto and reads back what it wants. The
+// commit is local: nothing is pushed.
+func (e *Engine) build(ctx context.Context, c change, onto *source) (*candidate, error) {
+	edits, message, err := c.draft(ctx, onto)
+	if err != nil {
+		return nil, err
+	}
+	sign := e.cfg.Identity
+	sign.When = time.Now()
+	built, err := e.cfg.Repo.Build(ctx, git.Draft{
+		Parents: []git.ID{onto.commit}, Base: onto.commit, Edits: edits, Author: sign, Committer: sign,
+		Message: withTrailers(message, onto.project.CommitTrailers),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build commit for %s: %w", onto.name, err)
+	}
+	h, err := e.headAt(ctx, built.Commit)
+	if err != nil {
+		return nil, err
+	}
+	h.branch, h.at = onto.branch, onto.at
+	want, err := e.read(ctx, h, onto.name)
+	if err != nil {
+		return nil, err
+	}
+	return &candidate{onto: onto, built: built, want: want}, nil
+}
+
+// withTrailers appends a project's own lines to a message's last paragraph.
+func withTrailers(message string, lines []string) string {
+	message = strings.TrimRight(message, "\n") + "\n"
+	for _, l := range lines {
+		message += l + "\n"
+	}
+	return message
+}
+
+// maxRebases bounds how often a commit is made anew because somebody else
+// pushed first. Each loss means that somebody else won.
+const maxRebases = 20
+
+// push lands the candidate on the branch, making it anew on each head that
+// somebody else pushed meanwhile. It returns the candidate that landed.
+func (e *Engine) push(ctx context.Context, c change, cand *candidate) (*candidate, error) {
+	for range maxRebases {
+		err := e.cfg.Repo.Push(ctx, []git.Update{{Ref: cand.onto.branch, Old: cand.onto.commit, New: cand.built.Commit}}, cand.built)
+		if !errors.Is(err, stella.ErrConflict) {
+			if err != nil {
+				return nil, fmt.Errorf("push to %s: %w", cand.onto.branch, err)
+			}
+			return cand, nil
+		}
+		h, err := e.fetch(ctx, cand.onto.name)
+		if err != nil {
+			return nil, err
+		}
+		onto, err := e.read(ctx, h, cand.onto.name)
+		if onto == nil {
+			return nil, err
+		}
+		if cand, err = e.build(ctx, c, onto); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("push to %s: somebody else was faster %d times: %w", cand.onto.branch, maxRebases, stella.ErrConflict)
+}
+
+// propose pushes the candidate to a branch of its own, for review.
+func (e *Engine) propose(ctx context.Context, cand *candidate, kind stella.Kind) (*Proposal, error) {
+	branch := fmt.Sprintf("stella/%s/%s/%.12s", kind, cand.onto.name, cand.built.Commit)
+	err := e.cfg.Repo.Push(ctx, []git.Update{{Ref: "refs/heads/" + branch, New: cand.built.Commit}}, cand.built)
+	if err != nil {
+		return nil, fmt.Errorf("push branch %s: %w", branch, err)
+	}
+	return &Proposal{Branch: branch, Commit: string(cand.built.Commit)}, nil
+}
+
+// releaseEdit replaces components, and the version where one is given, in an
+// environment's release.yaml; every other byte stays.
+func releaseEdit(components map[string]stella.Artifact, version string) func(context.Context, *source) ([]git.Edit, error) {
+	return func(ctx context.Context, onto *source) ([]git.Edit, error) {
+		path := configrepo.ReleasePath(onto.project, onto.name)
+		old, err := onto.tree.Read(ctx, path, maxReleaseBytes)
+		if err != nil {
+			return nil, err
+		}
+		edited, err := configrepo.SetRelease(old, version, components)
+		if err != nil {
+			return nil, fmt.Errorf("edit %s: %w", path, err)
+		}
+		return []git.Edit{{Path: path, Content: edited}}, nil
+	}
+}
+
+// maxReleaseBytes bounds release.yaml as configrepo does.
+const maxReleaseBytes = 1 << 20

@@ -1,0 +1,174 @@
+package reconciler
+
+import (
+	"fmt"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// verdict is what a pass should do about an environment.
+type verdict struct {
+	act    act
+	sync   stella.Sync // where the environment stands as long as nothing is done
+	reason string
+	kind   stella.Kind // of the deployment that act leads to
+	// restores is the deployment that a rollback or heal goes back to.
+	restores *stella.Deployment
+}
+
+type act string
+
+const (
+	actNothing act = "nothing" // it is as wanted, as far as Git and ledger know
+	actStop    act = "stop"    // nothing can be done until somebody decides
+	actWait    act = "wait"    // somebody else is at it
+	actApply   act = "apply"   // bring the targets to the commit
+	actGoBack  act = "go back" // finish a rollback: the head is held and the targets may still run it
+)
+
+// facts are what the rules look at.
+type facts struct {
+	scene   *scene
+	newest  *stella.Deployment // the newest that has begun; nil for none
+	current *stella.Deployment // the last that was verified as a whole; nil for none
+	hold    *stella.Hold       // that forbids the head; nil for none
+	locked  bool               // by a holder that lives
+	retry   bool               // a person asked
+}
+
+// settled reports whether the targets are known to run the current deployment:
+// nothing touched them after it.
+func (f facts) settled() bool {
+	return f.current != nil && f.scene.book.State.Current == f.current.ID &&
+		(f.newest.Status == stella.Succeeded || f.newest.Status == stella.Errored)
+}
+
+// asDesired reports whether the current deployment is what the head asks for.
+func (f facts) asDesired() bool {
+	return f.current != nil && f.current.Desired == f.scene.desired.Digest && f.current.Tree == string(f.scene.app)
+}
+
+// tried reports whether the newest deployment is of the head's content.
+func (f facts) tried() bool {
+	return f.newest != nil && f.newest.Desired == f.scene.desired.Digest && f.newest.Tree == string(f.scene.app)
+}
+
+type rule struct {
+	name string
+	when func(facts) bool
+	then func(facts) verdict
+}
+
+// rules are tried in order; the first that matches decides.
+func rules() []rule {
+	return []rule{
+		{
+			"somebody is at it", func(f facts) bool { return f.locked },
+			func(f facts) verdict {
+				l := f.scene.book.State.Lock
+				return verdict{act: actWait, sync: stella.Progressing, reason: fmt.Sprintf("locked by %s: %s", l.Holder, l.Purpose)}
+			},
+		},
+		{
+			"the commit is invalid", func(f facts) bool { return f.scene.invalid != nil },
+			func(f facts) verdict {
+				return verdict{act: actStop, sync: stella.Invalid, reason: f.scene.invalid.Error()}
+			},
+		},
+		{
+			"held, and the targets may still run it", func(f facts) bool { return f.hold != nil && f.current != nil && !f.settled() },
+			func(f facts) verdict {
+				return verdict{
+					act: actGoBack, sync: stella.Held, kind: stella.KindRollback, restores: f.current,
+					reason: fmt.Sprintf("%s is held and a rollback to %s did not end", f.hold.Release, f.current.ID),
+				}
+			},
+		},
+		{
+			"held", func(f facts) bool { return f.hold != nil },
+			func(f facts) verdict {
+				return verdict{act: actStop, sync: stella.Held, reason: holdReason(*f.hold)}
+			},
+		},
+		{
+			"as desired", func(f facts) bool { return f.asDesired() && f.settled() },
+			func(f facts) verdict {
+				return verdict{act: actNothing, sync: stella.Synced, kind: stella.KindHeal, restores: f.current}
+			},
+		},
+		{
+			"tried and rejected", func(f facts) bool { return f.tried() && !f.retry && f.newest.Status == stella.Failed },
+			func(f facts) verdict {
+				return verdict{act: actStop, sync: stella.SyncFailed, reason: fmt.Sprintf("%s failed: %s", f.newest.ID, f.newest.Error)}
+			},
+		},
+		{
+			"tried and stuck", func(f facts) bool { return f.tried() && !f.retry && f.newest.Status == stella.Partial },
+			func(f facts) verdict {
+				return verdict{act: actStop, sync: stella.SyncPartial, reason: fmt.Sprintf("%s is partial: %s", f.newest.ID, f.newest.Error)}
+			},
+		},
+		{
+			"an earlier release came back", func(f facts) bool { return f.earlier() != nil },
+			func(f facts) verdict {
+				d := f.earlier()
+				return verdict{
+					act: actApply, sync: stella.OutOfSync, kind: stella.KindRollback, restores: d,
+					reason: fmt.Sprintf("commit %.12s brings back %s", f.scene.commit, d.ID),
+				}
+			},
+		},
+		{
+			"changed in git", func(facts) bool { return true },
+			func(f facts) verdict {
+				return verdict{act: actApply, sync: stella.OutOfSync, kind: stella.KindDeploy, reason: fmt.Sprintf("commit %.12s is not deployed", f.scene.commit)}
+			},
+		},
+	}
+}
+
+// earlier returns the verified deployment whose app tree the head has again,
+// where that is not simply the current one.
+func (f facts) earlier() *stella.Deployment {
+	app := string(f.scene.app)
+	switch {
+	case f.current == nil, f.current.Tree == app && f.settled():
+		return nil
+	case f.newest.Tree == app && f.newest.Kind != stella.KindRollback:
+		return nil // the same deployment once more
+	}
+	for _, d := range f.scene.book.Verified() {
+		if d.Tree == app {
+			return &d
+		}
+	}
+	return nil
+}
+
+// decide says what to do about the environment in sc.
+func (sc *scene) decide(locked, retry bool) verdict {
+	f := facts{scene: sc, locked: locked, retry: retry, newest: newest(sc.book)}
+	if d, ok := sc.book.LastGood(); ok {
+		f.current = &d
+	}
+	if sc.invalid == nil {
+		f.hold = heldBy(sc.book.State.Holds, sc.source)
+	}
+	for _, r := range rules() {
+		if r.when(f) {
+			return r.then(f)
+		}
+	}
+	panic("reconciler: no rule matches") // the last one always does
+}
+
+// newest returns the newest deployment that has begun, nil for none.
+func newest(b ledger.Book) *stella.Deployment {
+	for i := len(b.Deployments) - 1; i >= 0; i-- {
+		if d := b.Deployments[i]; d.Status != stella.Pending && d.Status != stella.Superseded {
+			return &d
+		}
+	}
+	return nil
+}

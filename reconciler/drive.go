@@ -1,0 +1,188 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// job is a deployment that was decided on and not begun: where it starts from,
+// what it wants, and how its commit is made where there is none yet.
+type job struct {
+	scene  *scene // as planned; its source is what is to be deployed
+	in     *inspection
+	intent intent
+	// change and cand make the commit; change is nil where the commit is on the
+	// branch already.
+	change *change
+	cand   *candidate
+	// bad is what a rollback goes away from, to be held; nil holds nothing.
+	bad *source
+	// planned and checked are when preflight began and ended.
+	planned, checked time.Time
+}
+
+// inspect runs preflight for what the scene or the candidate wants and makes
+// the job's plan.
+func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, cand *candidate) (*job, error) {
+	j := &job{scene: sc, intent: why, change: c, cand: cand, planned: time.Now()}
+	want := sc.source
+	if cand != nil {
+		want = cand.want
+	}
+	j.in = e.preflight(ctx, want, sc.book, why.kind, why.opts)
+	j.in.plan.Commit = string(sc.commit)
+	j.in.plan.Reverts = orEmpty(why.reverts)
+	if cand != nil {
+		files, err := changedFiles(ctx, sc.tree, want.tree, configrepo.AppPath(sc.project, sc.name))
+		if err != nil {
+			return nil, err
+		}
+		j.in.plan.Files = files
+	}
+	j.scene = &scene{source: want, ledger: sc.ledger, book: sc.book}
+	j.checked = time.Now()
+	return j, nil
+}
+
+// drive carries a job out: intent and lock, commit, targets, outcome, and the
+// automatic rollback where that is called for.
+func (e *Engine) drive(ctx context.Context, j *job, w *ledger.Watch) (Outcome, error) {
+	lockAt := time.Now()
+	r, err := e.begin(ctx, j.scene, j.in, j.intent, w)
+	if err != nil {
+		return Outcome{Plan: &j.in.plan}, err
+	}
+	defer r.lose(errEnded)
+	r.past(stella.StepPreflight, j.planned, j.checked)
+	r.past(stella.StepLock, lockAt, time.Now())
+	err = r.land(ctx, j)
+	if err == nil {
+		err = r.execute(ctx)
+	}
+	out := Outcome{Plan: &j.in.plan}
+	if err != nil {
+		return r.failed(ctx, err, out)
+	}
+	return r.succeeded(j.bad, out)
+}
+
+// past adds a step that ended before the deployment had a trace.
+func (r *run) past(name string, from, to time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dep.Steps = append(r.dep.Steps, stella.Step{
+		Name: name, Status: stella.StepSucceeded, StartedAt: from.UTC(), DurationSeconds: to.Sub(from).Seconds(), Detail: map[string]any{},
+	})
+}
+
+// land pushes the job's commit. Where somebody else's commit came in between,
+// what landed is read and checked again: it is what will be deployed. A crash
+// before the push leaves nothing on the branch, one after it a commit that the
+// next pass applies.
+func (r *run) land(ctx context.Context, j *job) error {
+	if j.change == nil {
+		return nil
+	}
+	var landed *candidate
+	err := r.step(ctx, stella.StepCommit, "", stepTimeout, func(ctx context.Context) (map[string]any, error) {
+		var err error
+		if landed, err = r.e.push(ctx, *j.change, j.cand); err != nil {
+			return nil, err
+		}
+		return map[string]any{"commit": string(landed.built.Commit)}, nil
+	})
+	if err != nil {
+		return errors.Join(err, errUntouched)
+	}
+	return r.retarget(ctx, j, landed)
+}
+
+// retarget makes what landed the run's aim. Only where it renders to something
+// else than was planned does it look at the targets again.
+func (r *run) retarget(ctx context.Context, j *job, landed *candidate) error {
+	before := r.scene.desired.Digest
+	r.scene.source = landed.want
+	r.mu.Lock()
+	r.dep.Commit, r.dep.Tree = string(landed.built.Commit), string(landed.want.app)
+	r.dep.Release, r.dep.Desired, r.dep.Shared = landed.want.release.Release.Version, landed.want.desired.Digest, landed.want.shared
+	r.dep.Components = images(landed.want)
+	r.mu.Unlock()
+	if landed.want.desired.Digest == before {
+		return nil
+	}
+	in := r.e.preflight(ctx, landed.want, r.scene.book, j.intent.kind, j.intent.opts)
+	r.survey, r.plan = in.survey, in.plan
+	if err := refusal("deploy what landed on the branch", in.plan); err != nil {
+		return errors.Join(err, errUntouched)
+	}
+	return nil
+}
+
+func images(s *source) map[string]string {
+	out := make(map[string]string, len(s.release.Release.Components))
+	for name, a := range s.release.Release.Components {
+		out[name] = a.String()
+	}
+	return out
+}
+
+// succeeded records a verified deployment. Owed targets make it partial.
+func (r *run) succeeded(bad *source, out Outcome) (Outcome, error) {
+	r.end(nil)
+	var hold *stella.Hold
+	if bad != nil && bad.app != r.scene.app {
+		hold = newHold(bad, r.dep.ID, r.scene.desired, r.e.cfg.Actor, r.dep.Reason)
+	}
+	d, err := r.record(func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, hold) })
+	out.Deployment, out.Commit, out.Sync = &d, d.Commit, stella.Synced
+	if d.Status == stella.Partial {
+		out.Sync, out.Reason = stella.SyncPartial, "targets are owed"
+	}
+	return out, err
+}
+
+// failed records a deployment that did not work, and goes back where the
+// environment asks for it and the guards allow it.
+func (r *run) failed(ctx context.Context, why error, out Outcome) (Outcome, error) {
+	r.end(why)
+	out.Sync, out.Reason = stella.SyncFailed, why.Error()
+	if r.dep.Status == stella.Partial {
+		out.Sync = stella.SyncPartial
+	}
+	good, no := r.mayGoBack(ctx)
+	if no == "" {
+		return r.goBack(ctx, *good, out)
+	}
+	if no != notAsked {
+		r.notify(Warned{Environment: r.dep.Environment, Text: "no automatic rollback: " + no})
+		r.note("no automatic rollback: " + no)
+	}
+	d, err := r.record(func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, nil) })
+	out.Deployment, out.Commit = &d, d.Commit
+	if err == nil && d.Status == stella.Errored {
+		err = untouchedError(d, why)
+	}
+	return out, err
+}
+
+// note adds a line to the deployment's error: it is what people read first.
+func (r *run) note(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dep.Error += "; " + text
+}
+
+// untouchedError is what a caller hears of a deployment that touched nothing.
+func untouchedError(d stella.Deployment, why error) error {
+	err := fmt.Errorf("%s %s: %w", d.Kind, d.ID, why)
+	if hint := stella.Hint(why); hint != "" {
+		return stella.WithHint(err, hint)
+	}
+	return stella.WithHint(err, fmt.Sprintf("run 'stella rollback trace %s'", d.ID))
+}

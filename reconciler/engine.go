@@ -1,0 +1,44 @@
+package reconciler
+
+import (
+	"log/slog"
+
+	"github.com/stella-ops/stella/configrepo"
+	"github.com/stella-ops/stella/internal/git"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// Config wires an Engine. Every field without a default is required.
+type Config struct {
+	Repo    *git.Repo
+	Targets Targets
+	// Artifacts makes the registry client for a project: which registries are
+	// spoken to without TLS is written there.
+	Artifacts func(*configrepo.Project) Artifacts
+	// Ledger opens the ledger under a project's ref prefix.
+	Ledger func(prefix string) *ledger.Ledger
+	// Journals is a directory for the finer steps of running deployments; empty
+	// for none.
+	Journals string
+	// Actor is who asks: "Ana <ana@example.com>".
+	Actor string
+	// Identity signs commits that the engine makes.
+	Identity git.Signature
+	Version  string
+	Logger   *slog.Logger
+	// Notify hears every event, one at a time; nil for nobody.
+	Notify func(Event)
+}
+
+// Engine reconciles the environments of one config repository. It is safe for
+// concurrent use; one environment is changed by one holder of its lock at a
+// time, in this process or any other.
+type Engine struct {
+	cfg    Config
+	events notifier
+}
+
+// New returns an engine.
+func New(cfg Config) *Engine {
+	return &Engine{cfg: cfg, events: notifier{tell: cfg.Notify}}
+}

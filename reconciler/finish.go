@@ -1,0 +1,115 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/drift"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// recordTimeout bounds the last push of a deployment, retries included. It goes
+// on after an interrupt: what happened must be known.
+const recordTimeout = time.Minute
+
+// end fills in how the deployment ended, from err and from what was observed.
+func (r *run) end(err error) {
+	status := r.status(r.snapshot(), err)
+	now := time.Now().UTC()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dep.Status, r.dep.FinishedAt = status, &now
+	r.dep.DurationSeconds = now.Sub(r.dep.StartedAt).Seconds()
+	if err != nil {
+		r.dep.Error = err.Error()
+	}
+}
+
+// status names the end of a deployment. "Failed" promises that every target is
+// on one recorded deployment's content; anything less is "partial".
+func (r *run) status(d stella.Deployment, err error) stella.Status {
+	owed, touched := 0, 0
+	for _, t := range d.Targets {
+		switch t.Status {
+		case stella.TargetOwed:
+			owed++
+		case stella.TargetUntouched, stella.TargetPrepared:
+		default:
+			touched++
+		}
+	}
+	switch {
+	case err == nil && owed > 0:
+		return stella.Partial
+	case err == nil:
+		return stella.Succeeded
+	case touched == 0:
+		return stella.Errored
+	case errors.Is(err, errStopped):
+		return stella.Aborted
+	case r.uniform():
+		return stella.Failed
+	}
+	return stella.Partial
+}
+
+// uniform reports whether every target was observed on one content: all on the
+// new one, or all on what they ran before.
+func (r *run) uniform() bool {
+	allNew, allOld := true, true
+	for _, s := range r.survey.sites {
+		ctx, cancel := context.WithTimeout(context.Background(), observeTimeout)
+		live, err := s.observeAgain(ctx)
+		cancel()
+		if err != nil {
+			return false
+		}
+		want, _ := r.scene.desired.Target(s.spec.Name)
+		allNew = allNew && !drift.Drifted(drift.Compare(want, live, r.scene.env.Drift.Ignore, time.Now()))
+		allOld = allOld && !drift.Drifted(drift.Compare(s.live, live, nil, time.Now()))
+	}
+	return allNew || allOld
+}
+
+func (s *site) observeAgain(ctx context.Context) (stella.State, error) {
+	if s.target == nil {
+		return stella.State{}, s.err
+	}
+	return s.target.Observe(ctx)
+}
+
+// outcome is what the ledger is told of an end: the record, what it holds from
+// now on, and which machines the targets are.
+func (r *run) outcome(d stella.Deployment, hold *stella.Hold) []ledger.Event {
+	return []ledger.Event{
+		ledger.Note{Summary: r.scene.book.State.Summary, Machines: r.survey.machines()},
+		ledger.Finish{Deployment: d, LockID: r.lockID, Hold: hold, Current: d.Status == stella.Succeeded},
+	}
+}
+
+// record pushes the outcome. The lock ends with it.
+func (r *run) record(events func(ledger.Book, stella.Deployment) []ledger.Event) (stella.Deployment, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+	defer cancel()
+	d := r.snapshot()
+	start := time.Now()
+	d.Steps = append(d.Steps, stella.Step{
+		Name: stella.StepRecord, Status: stella.StepSucceeded, StartedAt: start.UTC(), Detail: map[string]any{},
+	})
+	book, err := r.scene.ledger.Append(ctx, d.Environment, func(b ledger.Book) ([]ledger.Event, error) { return events(b, d), nil })
+	r.lose(errEnded)
+	if err != nil {
+		err = fmt.Errorf("record the outcome of %s (%s): %w", d.ID, d.Status, err)
+		return d, stella.WithHint(err, fmt.Sprintf("run 'stella reconcile %s' when the config repository answers again", d.Environment))
+	}
+	r.scene.book = book
+	r.journal.remove() // the ledger has it all now
+	r.notify(Ended{Deployment: d})
+	return d, nil
+}
+
+// errEnded is why a lock's context ends when its deployment does.
+var errEnded = errors.New("the deployment ended")

@@ -1,0 +1,55 @@
+package reconciler
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// journal keeps a running deployment's finer steps on disk between two pushes.
+// The ledger has the truth: a journal that can not be written is worth a line
+// in the log and nothing more. A nil journal drops everything.
+type journal struct {
+	file *ledger.Journal
+	dir  string
+	id   string
+	log  *slog.Logger
+}
+
+func openJournal(dir, id string, log *slog.Logger) *journal {
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		log.Warn("make journal directory", "err", err)
+		return nil
+	}
+	file, err := ledger.OpenJournal(dir, id)
+	if err != nil {
+		log.Warn("open journal", "deployment", id, "err", err)
+		return nil
+	}
+	return &journal{file: file, dir: dir, id: id, log: log}
+}
+
+func (j *journal) write(s stella.Step) {
+	if j == nil {
+		return
+	}
+	line := ledger.JournalLine{At: s.StartedAt, Step: s.Name, Target: s.Target, Event: string(s.Status), Error: s.Error}
+	if err := j.file.Append(line); err != nil {
+		j.log.Warn("write journal", "deployment", j.id, "err", err)
+	}
+}
+
+func (j *journal) remove() {
+	if j == nil {
+		return
+	}
+	_ = j.file.Close() // what was to be kept was synced line by line
+	if err := ledger.RemoveJournal(j.dir, j.id); err != nil {
+		j.log.Warn("remove journal", "deployment", j.id, "err", err)
+	}
+}

@@ -1,0 +1,225 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
+	"github.com/stella-ops/stella/internal/git"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// names lists the environments of the branch, and fetches their ledgers too.
+func (e *Engine) names(ctx context.Context) (*head, []configrepo.EnvironmentRef, error) {
+	h, err := e.fetch(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	refs, err := configrepo.Environments(ctx, h.tree, h.project)
+	if err != nil {
+		return nil, nil, err
+	}
+	envs := make([]stella.EnvName, len(refs))
+	for i, r := range refs {
+		envs[i] = r.Name
+	}
+	if h, err = e.fetch(ctx, envs...); err != nil {
+		return nil, nil, err
+	}
+	return h, refs, nil
+}
+
+// Environments sums every environment up, from Git and the ledger alone. One
+// that can not be read is in the list with the reason.
+func (e *Engine) Environments(ctx context.Context) ([]EnvironmentSummary, error) {
+	h, refs, err := e.names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]EnvironmentSummary, len(refs))
+	var g errgroup.Group
+	g.SetLimit(maxParallel)
+	for i, ref := range refs {
+		g.Go(func() error {
+			sc, err := e.sceneAt(ctx, h, ref.Name)
+			if err != nil {
+				out[i] = EnvironmentSummary{Name: ref.Name, Sync: stella.SyncUnknown, Health: stella.HealthUnknown, Reason: err.Error()}
+				return nil
+			}
+			out[i] = summarise(e.statusOf(sc))
+			return nil
+		})
+	}
+	return out, g.Wait()
+}
+
+func summarise(st EnvironmentStatus) EnvironmentSummary {
+	s := EnvironmentSummary{
+		Name: st.Environment, Sync: st.Sync, Health: st.Health, Release: st.Desired.Release, Commit: st.SeenCommit,
+		Drifted: st.Drift.Count > 0, Ready: st.Ready.Ready, Locked: st.Lock != nil, Held: st.Sync == stella.Held, Reason: st.Reason,
+	}
+	if st.Current != nil {
+		s.Release, s.Deployment = st.Current.Release, st.Current.ID
+	}
+	return s
+}
+
+// Plan says what reconciling an environment to a revision would change. An
+// empty ref is the branch's head; otherwise it is a commit id or the id of a
+// deployment.
+func (e *Engine) Plan(ctx context.Context, env stella.EnvName, ref string) (Plan, error) {
+	sc, err := e.look(ctx, env)
+	if err != nil {
+		return Plan{}, err
+	}
+	if ref != "" {
+		if sc, err = e.revision(ctx, sc, ref); err != nil {
+			return Plan{}, err
+		}
+	}
+	if sc.invalid != nil {
+		return Plan{}, sc.invalid
+	}
+	j, err := e.inspect(ctx, sc, intent{kind: stella.KindDeploy}, nil, nil)
+	if err != nil {
+		return Plan{}, err
+	}
+	return j.in.plan, nil
+}
+
+// revision is the scene as another commit wants it.
+func (e *Engine) revision(ctx context.Context, sc *scene, ref string) (*scene, error) {
+	id, err := e.resolveRevision(ctx, sc.book, ref)
+	if err != nil {
+		return nil, err
+	}
+	h, err := e.headAt(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	h.branch, h.at = sc.branch, sc.at
+	return e.sceneAt(ctx, h, sc.name)
+}
+
+// resolveRevision finds the commit that is meant by a deployment's id, a commit
+// id, or the name of a branch or tag.
+func (e *Engine) resolveRevision(ctx context.Context, b ledger.Book, ref string) (git.ID, error) {
+	if d, ok := b.Deployment(ref); ok && d.Commit != "" {
+		ref = d.Commit
+	}
+	if id, err := git.ParseID(ref); err == nil {
+		return id, nil
+	}
+	names := []string{"refs/heads/" + ref, "refs/tags/" + ref}
+	refs, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: names, Unchecked: true})
+	if err != nil {
+		return "", fmt.Errorf("revision %q: %w", ref, err)
+	}
+	for _, name := range names {
+		if id, ok := refs.IDs[name]; ok {
+			return id, nil
+		}
+	}
+	return "", stella.WithHint(fmt.Errorf("revision %q: %w", ref, stella.ErrNotFound), "name a whole commit id, a branch, a tag or a deployment")
+}
+
+// Book fetches and returns one environment's ledger. It works for an
+// environment that is gone from the branch.
+func (e *Engine) Book(ctx context.Context, env stella.EnvName) (ledger.Book, error) {
+	if _, err := stella.ParseName(string(env)); err != nil {
+		return ledger.Book{}, err
+	}
+	h, err := e.fetch(ctx, env)
+	if err != nil {
+		return ledger.Book{}, err
+	}
+	b, err := e.ledger(h).Read(ctx, env)
+	if err != nil || b.State.Sequence > 0 || b.State.Fence > 0 {
+		return b, err
+	}
+	refs, err := configrepo.Environments(ctx, h.tree, h.project)
+	if err != nil {
+		return b, err
+	}
+	if !slices.ContainsFunc(refs, func(r configrepo.EnvironmentRef) bool { return r.Name == env }) {
+		return b, stella.WithHint(fmt.Errorf("environment %s: %w", env, stella.ErrNotFound), "run 'stella orch env list'")
+	}
+	return b, nil
+}
+
+// Books returns the ledger of every environment on the branch.
+func (e *Engine) Books(ctx context.Context) (map[stella.EnvName]ledger.Book, error) {
+	h, refs, err := e.names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[stella.EnvName]ledger.Book, len(refs))
+	for _, ref := range refs {
+		if out[ref.Name], err = e.ledger(h).Read(ctx, ref.Name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// FindDeployment reads "ENV|DEPLOYMENT": the name of an existing environment
+// wins, else the longest environment that is followed by "-N". The deployment
+// is nil when s names an environment.
+func (e *Engine) FindDeployment(ctx context.Context, s string) (stella.EnvName, *stella.Deployment, error) {
+	b, err := e.Book(ctx, stella.EnvName(s))
+	if err == nil {
+		return stella.EnvName(s), nil, nil
+	}
+	i := strings.LastIndexByte(s, '-')
+	if i <= 0 || !errors.Is(err, stella.ErrNotFound) && !errors.Is(err, stella.ErrInvalid) {
+		return "", nil, err
+	}
+	env := stella.EnvName(s[:i])
+	if b, err = e.Book(ctx, env); err != nil {
+		return "", nil, err
+	}
+	d, ok := b.Deployment(s)
+	if !ok {
+		return "", nil, stella.WithHint(fmt.Errorf("deployment %s: %w", s, stella.ErrNotFound), fmt.Sprintf("run 'stella orch deployments list %s'", env))
+	}
+	return env, &d, nil
+}
+
+// Locks lists the locks of one environment, or of all with an empty name.
+func (e *Engine) Locks(ctx context.Context, env stella.EnvName) ([]LockStatus, error) {
+	books, err := e.books(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	out := []LockStatus{}
+	for _, name := range sortedNames(books) {
+		if lock := books[name].Lock(time.Now()); lock != nil {
+			out = append(out, *lockStatus(name, *lock, e.cfg.Ledger(DefaultLedgerRef).NewWatch()))
+		}
+	}
+	return out, nil
+}
+
+func (e *Engine) books(ctx context.Context, env stella.EnvName) (map[stella.EnvName]ledger.Book, error) {
+	if env == "" {
+		return e.Books(ctx)
+	}
+	b, err := e.Book(ctx, env)
+	return map[stella.EnvName]ledger.Book{env: b}, err
+}
+
+func sortedNames(books map[stella.EnvName]ledger.Book) []stella.EnvName {
+	names := make([]stella.EnvName, 0, len(books))
+	for n := range books {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}

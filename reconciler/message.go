@@ -1,0 +1,66 @@
+package reconciler
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/git"
+	"github.com/stella-ops/stella/internal/safe"
+)
+
+// revertMessage words a rollback's commit as git does a revert's, so that
+// people and tools that look for reverts find it. What else the undone commits
+// changed is not taken back: they are named with the environment's path.
+func revertMessage(env stella.EnvName, good stella.Deployment, why intent, undone []git.Commit) string {
+	var b strings.Builder
+	subject := fmt.Sprintf("%s: back to %s", env, good.ID)
+	if len(undone) > 0 {
+		subject = subjectOf(undone[0])
+	}
+	fmt.Fprintf(&b, "Revert %q\n\n", subject)
+	for _, c := range undone {
+		fmt.Fprintf(&b, "This reverts commit %s in envs/%s.\n", c.ID, env)
+	}
+	fmt.Fprintf(&b, "\nStella-Environment: %s\nStella-Restores: %s\n", env, good.ID)
+	if why.reason != "" {
+		fmt.Fprintf(&b, "Stella-Reason: %s\n", safe.Clip(why.reason, maxReasonRunes))
+	}
+	if why.opts.Incident != "" {
+		fmt.Fprintf(&b, "Stella-Incident: %s\n", safe.Clip(why.opts.Incident, maxReasonRunes))
+	}
+	return b.String()
+}
+
+// deployMessage words the commit of a deploy.
+func deployMessage(env stella.EnvName, components map[string]stella.Artifact, version string, opts Options) string {
+	var b strings.Builder
+	what := make([]string, 0, len(components))
+	for _, name := range sortedKeys(components) {
+		what = append(what, name+" "+shortImage(components[name].String()))
+	}
+	if version != "" {
+		fmt.Fprintf(&b, "Deploy %s to %s\n\n", version, env)
+	} else {
+		fmt.Fprintf(&b, "Deploy %s to %s\n\n", safe.Clip(strings.Join(what, ", "), maxSubjectRunes), env)
+	}
+	for _, name := range sortedKeys(components) {
+		fmt.Fprintf(&b, "%s: %s\n", name, components[name])
+	}
+	fmt.Fprintf(&b, "\nStella-Environment: %s\n", env)
+	if opts.Reason != "" {
+		fmt.Fprintf(&b, "Stella-Reason: %s\n", safe.Clip(opts.Reason, maxReasonRunes))
+	}
+	return b.String()
+}
+
+const (
+	maxSubjectRunes = 60
+	maxReasonRunes  = 500
+)
+
+// subjectOf is the first line of a commit's message, fit for another message.
+func subjectOf(c git.Commit) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(c.Message), "\n")
+	return safe.Clip(line, 120)
+}

@@ -1,0 +1,73 @@
+package reconciler
+
+import (
+	"context"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/artifact"
+	"github.com/stella-ops/stella/configrepo"
+)
+
+// Target is one place that an environment runs on. Drivers satisfy it without
+// knowing this package.
+type Target interface {
+	// Observe reads what runs and changes nothing. It returns an error of class
+	// stella.ErrUnreachable when nobody can tell.
+	Observe(ctx context.Context) (stella.State, error)
+	// Apply carries out one target's actions in plan order and returns once the
+	// target has accepted them; health is verified afterwards. Each action is
+	// idempotent and reported as it ends. A fence lower than the target has
+	// seen is refused with stella.ErrFenced.
+	Apply(ctx context.Context, o stella.Order, report func(stella.Action, error)) error
+}
+
+// Preparer is a Target that can fetch what it will need beforehand. Prepare
+// touches nothing that runs.
+type Preparer interface {
+	Prepare(ctx context.Context, desired stella.State, fence int64) error
+}
+
+// Keeper is a Target that knows which artifacts it still has, complete, so that
+// going back to them needs no registry.
+type Keeper interface {
+	Has(ctx context.Context, a stella.Artifact) (bool, error)
+}
+
+// Executor is a Target that can run a command beside a component, for checks.
+type Executor interface {
+	Exec(ctx context.Context, component string, command []string) (output string, err error)
+}
+
+// Stopper is a Target whose components can be stopped, or stopped and removed.
+type Stopper interface {
+	Stop(ctx context.Context, fence int64) error
+	Remove(ctx context.Context, fence int64) error
+}
+
+// Logger is a Target that keeps its components' output.
+type Logger interface {
+	Logs(ctx context.Context, component string, maxBytes int64) ([]byte, error)
+}
+
+// TargetSpec says which target to open.
+type TargetSpec struct {
+	Environment *configrepo.Environment
+	Target      configrepo.Target
+	Machine     string // the recorded identity; empty on first contact
+	Artifacts   Artifacts
+}
+
+// Targets opens drivers. It is the one place that knows which there are.
+type Targets interface {
+	Open(ctx context.Context, spec TargetSpec) (Target, error)
+}
+
+// Artifacts is what the engine needs of registries.
+type Artifacts interface {
+	// Resolve pins a tag to the digest that it names now.
+	Resolve(ctx context.Context, a stella.Artifact) (stella.Artifact, error)
+	// Check looks whether the manifest and every blob are there.
+	Check(ctx context.Context, a stella.Artifact, p ...artifact.Platform) (artifact.Report, error)
+	// Pull fetches an image by digest into dir, verified to the last byte.
+	Pull(ctx context.Context, a stella.Artifact, p artifact.Platform, dir string) (*artifact.Image, error)
+}

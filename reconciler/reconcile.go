@@ -1,0 +1,168 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// Reconcile makes one pass over an environment: it looks, decides, and carries
+// out what is to be done, all in this process. A person's pass waits for the
+// lock; an automatic one comes back later.
+func (e *Engine) Reconcile(ctx context.Context, req ReconcileRequest) (Outcome, error) {
+	deadline := time.Now().Add(req.timeout())
+	var watch *ledger.Watch
+	for conflicts := 0; ; {
+		sc, err := e.look(ctx, req.Environment)
+		if err != nil {
+			return Outcome{Sync: stella.SyncUnknown}, err
+		}
+		if watch == nil {
+			watch = sc.ledger.NewWatch()
+		}
+		out, err := e.pass(ctx, sc, req, watch)
+		waits := errors.Is(err, stella.ErrLocked) && !req.Automatic
+		lost := errors.Is(err, stella.ErrConflict) && out.Deployment == nil
+		if conflicts++; !waits && (!lost || conflicts > maxConflicts) {
+			return out, err
+		}
+		if time.Now().After(deadline) {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return out, errors.Join(context.Cause(ctx), err)
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
+// pass does what the rules decide for a scene that was just read.
+func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest, w *ledger.Watch) (Outcome, error) {
+	lock := sc.book.Lock(time.Now())
+	locked := false
+	if lock != nil {
+		stale, _ := w.Stale(lock)
+		locked = !stale
+	}
+	v := sc.decide(locked, req.Retry)
+	out := Outcome{Sync: v.sync, Reason: v.reason}
+	switch v.act {
+	case actWait:
+		return out, lockedError(sc.name, *lock)
+	case actStop:
+		e.remember(ctx, sc, v)
+		if v.sync == stella.Invalid {
+			return out, sc.invalid
+		}
+		return out, nil
+	case actNothing:
+		out.Deployment, out.Nothing = v.restores, true
+		if !req.Heal {
+			e.remember(ctx, sc, v)
+			return out, nil
+		}
+		return e.heal(ctx, sc, v, req, w)
+	case actGoBack:
+		j, err := e.restore(ctx, sc, *v.restores, e.because(v, req))
+		if err != nil {
+			return out, err
+		}
+		return e.carryOutPass(ctx, j, req, w)
+	}
+	why := e.because(v, req)
+	j, err := e.inspect(ctx, sc, why, nil, nil)
+	if err != nil {
+		return out, err
+	}
+	return e.carryOutPass(ctx, j, req, w)
+}
+
+// because is the intent of a pass.
+func (e *Engine) because(v verdict, req ReconcileRequest) intent {
+	why := intent{kind: v.kind, reason: req.Reason, automatic: req.Automatic, opts: req.Options}
+	if why.reason == "" {
+		why.reason = v.reason
+	}
+	if v.restores != nil {
+		why.restores = v.restores.ID
+	}
+	return why
+}
+
+func (e *Engine) carryOutPass(ctx context.Context, j *job, req ReconcileRequest, w *ledger.Watch) (Outcome, error) {
+	out := Outcome{Plan: &j.in.plan, Sync: stella.OutOfSync, Reason: j.intent.reason}
+	if req.DryRun {
+		return out, nil
+	}
+	if !req.Automatic {
+		if err := agreed(j.in.plan, j.scene.env, req.Options); err != nil {
+			return out, err
+		}
+	}
+	if err := refusal("reconcile "+string(j.scene.name), j.in.plan); err != nil {
+		out.Reason = err.Error()
+		return out, err
+	}
+	return e.drive(ctx, j, w)
+}
+
+// carryOut is drive for a request that waits for the lock as long as it was
+// told. What was planned must still hold when the lock is free.
+func (e *Engine) carryOut(ctx context.Context, j *job, o Options) (Outcome, error) {
+	deadline := time.Now().Add(o.timeout())
+	w := j.scene.ledger.NewWatch()
+	for {
+		out, err := e.drive(ctx, j, w)
+		if errors.Is(err, stella.ErrFrozen) || !errors.Is(err, stella.ErrLocked) || time.Now().After(deadline) {
+			return out, err
+		}
+		e.events.notify(Waiting{Environment: j.scene.name, For: firstLine(err.Error()), Since: time.Now()})
+		select {
+		case <-ctx.Done():
+			return out, errors.Join(context.Cause(ctx), err)
+		case <-time.After(lookEvery):
+		}
+		if _, err := j.scene.ledger.Refresh(ctx, j.scene.name); err != nil && !errors.Is(err, stella.ErrUnreachable) {
+			return out, err
+		}
+	}
+}
+
+// heal brings targets that differ from the deployment in effect back to it. An
+// environment that is as it should be is left alone and nothing is recorded.
+func (e *Engine) heal(ctx context.Context, sc *scene, v verdict, req ReconcileRequest, w *ledger.Watch) (Outcome, error) {
+	why := e.because(v, req)
+	why.reason = req.Reason
+	if why.reason == "" {
+		why.reason = "what runs differed from " + v.restores.ID
+	}
+	j, err := e.inspect(ctx, sc, why, nil, nil)
+	if err != nil {
+		return Outcome{Sync: v.sync}, err
+	}
+	if j.in.plan.Empty && len(j.in.plan.Findings) == 0 {
+		return Outcome{Plan: &j.in.plan, Nothing: true, Sync: v.sync, Deployment: v.restores}, nil
+	}
+	return e.carryOutPass(ctx, j, req, w)
+}
+
+// remember writes a changed status to the ledger; an unchanged one costs
+// nothing. That it could not be written stops nobody.
+func (e *Engine) remember(ctx context.Context, sc *scene, v verdict) {
+	s := sc.book.State.Summary
+	reason := firstLine(v.reason)
+	if s.Sync == v.sync && s.Reason == reason {
+		return
+	}
+	s.Sync, s.Reason, s.Commit, s.At = v.sync, reason, string(sc.commit), time.Now().UTC()
+	if _, err := sc.ledger.Append(ctx, sc.name, func(ledger.Book) ([]ledger.Event, error) {
+		return []ledger.Event{ledger.Note{Summary: s}}, nil
+	}); err != nil {
+		e.cfg.Logger.Warn("record status", "environment", sc.name, "err", fmt.Errorf("%s: %w", v.sync, err))
+	}
+}

@@ -1,0 +1,208 @@
+package reconciler
+
+import (
+	"time"
+
+	"github.com/stella-ops/stella"
+)
+
+// Plan is what bringing an environment to a commit would change. It is also the
+// document of `plan -o json` and of every dry run.
+type Plan struct {
+	Environment stella.EnvName  `json:"environment"`
+	Commit      string          `json:"commit"` // the commit that the plan starts from
+	Tree        string          `json:"tree"`   // the app tree that it leads to
+	Release     string          `json:"release"`
+	Hash        string          `json:"hash"` // of everything that the plan would do
+	Empty       bool            `json:"empty"`
+	Reverts     []string        `json:"reverts"` // config commits that it undoes
+	Files       []FileChange    `json:"files"`
+	Artifacts   []ArtifactCheck `json:"artifacts"`
+	Crosses     []Crossing      `json:"crosses"`
+	Targets     []TargetPlan    `json:"targets"`
+	Warnings    []string        `json:"warnings"`
+	// Findings are what preflight refuses; empty when it may go on.
+	Findings []Finding `json:"findings"`
+}
+
+// FileChange is one file of the app that a commit changes.
+type FileChange struct {
+	Path string `json:"path"`
+	Op   string `json:"op"` // add | modify | delete
+}
+
+// ArtifactCheck says whether an image can be had.
+type ArtifactCheck struct {
+	Image     string `json:"image"`
+	Available bool   `json:"available"`
+	Where     string `json:"where"` // registry | target; empty when nowhere
+	Error     string `json:"error"`
+}
+
+// Crossing is an irreversible release that a plan goes back across.
+type Crossing struct {
+	Version string `json:"version"`
+	Reason  string `json:"reason"`
+}
+
+// TargetPlan is one target's part of a plan.
+type TargetPlan struct {
+	Target  string          `json:"target"`
+	Batch   int             `json:"batch"` // from 1
+	Changes []stella.Change `json:"changes"`
+	Actions []stella.Action `json:"actions"`
+}
+
+// Finding is a reason why preflight refuses, with the way out.
+type Finding struct {
+	Code    string `json:"code"`   // stable: artifact-missing, target-unreachable, held …
+	Target  string `json:"target"` // empty for the whole environment
+	Message string `json:"message"`
+	Fix     string `json:"fix"` // the next command, or what to change
+}
+
+// EnvironmentStatus is the document of `why` and `orch env status`.
+type EnvironmentStatus struct {
+	Environment stella.EnvName     `json:"environment"`
+	Sync        stella.Sync        `json:"sync"`
+	Health      stella.Health      `json:"health"`
+	Reason      string             `json:"reason"`
+	WaitingFor  string             `json:"waitingFor"`
+	SeenCommit  string             `json:"seenCommit"`
+	FetchedAt   time.Time          `json:"fetchedAt"`
+	NextTry     *time.Time         `json:"nextTry"`
+	Pin         *Proposal          `json:"pin"`
+	ObservedAt  *time.Time         `json:"observedAt"` // null when targets were not asked
+	Desired     DesiredSummary     `json:"desired"`
+	Current     *stella.Deployment `json:"current"` // without steps
+	Last        *stella.Deployment `json:"last"`    // the newest deployment, without steps
+	Drift       DriftSummary       `json:"drift"`
+	Ready       Readiness          `json:"ready"`
+	Lock        *LockStatus        `json:"lock"`
+	Holds       []stella.Hold      `json:"holds"`
+	Targets     []TargetStatus     `json:"targets"`
+}
+
+// DesiredSummary is what the branch asks for.
+type DesiredSummary struct {
+	Commit     string            `json:"commit"`
+	Tree       string            `json:"tree"`
+	Release    string            `json:"release"`
+	Components map[string]string `json:"components"`
+}
+
+// DriftSummary counts differences between the deployment in effect and live
+// state.
+type DriftSummary struct {
+	Count int        `json:"count"`
+	Since *time.Time `json:"since"` // null when there is none or it is not known
+}
+
+// Readiness says whether the environment could be rolled back now.
+type Readiness struct {
+	Ready    bool     `json:"ready"`
+	To       string   `json:"to"` // the deployment that a rollback would restore
+	Blockers []string `json:"blockers"`
+}
+
+// LockStatus is a lock as people see it.
+type LockStatus struct {
+	stella.Lock
+
+	Environment stella.EnvName `json:"environment"`
+	AgeSeconds  float64        `json:"ageSeconds"`
+	Stale       bool           `json:"stale"`
+	StaleReason string         `json:"staleReason"`
+}
+
+// TargetStatus is one target as it was observed.
+type TargetStatus struct {
+	Name       string                   `json:"name"`
+	Driver     string                   `json:"driver"`
+	Reachable  bool                     `json:"reachable"`
+	Error      string                   `json:"error"`
+	Sync       stella.Sync              `json:"sync"`
+	Health     stella.Health            `json:"health"`
+	Sticker    *stella.Sticker          `json:"sticker"`
+	Components []stella.ComponentStatus `json:"components"`
+	Changes    []stella.Change          `json:"changes"`
+	Checks     []CheckResult            `json:"checks"`
+	Notes      []string                 `json:"notes"`
+}
+
+// CheckResult is one verification check, as documents show it.
+type CheckResult struct {
+	Name          string  `json:"name"`
+	Target        string  `json:"target"`
+	OK            bool    `json:"ok"`
+	LatencyMillis float64 `json:"latencyMillis"`
+	Error         string  `json:"error"`
+}
+
+// HealthReport is the document of `orch health-check`.
+type HealthReport struct {
+	Environment stella.EnvName `json:"environment"`
+	Healthy     bool           `json:"healthy"`
+	Checks      []CheckResult  `json:"checks"`
+}
+
+// EnvironmentSummary is one line of `orch env list`.
+type EnvironmentSummary struct {
+	Name       stella.EnvName `json:"name"`
+	Sync       stella.Sync    `json:"sync"`
+	Health     stella.Health  `json:"health"`
+	Release    string         `json:"release"`
+	Commit     string         `json:"commit"`
+	Deployment string         `json:"deployment"`
+	Drifted    bool           `json:"drifted"`
+	Ready      bool           `json:"ready"`
+	Locked     bool           `json:"locked"`
+	Held       bool           `json:"held"`
+	Reason     string         `json:"reason"`
+}
+
+// RollbackStatus is the document of `rollback status`: what each witness says.
+type RollbackStatus struct {
+	Environment stella.EnvName     `json:"environment"`
+	Deployment  *stella.Deployment `json:"deployment"` // null when there never was a rollback
+	Agrees      bool               `json:"agrees"`
+	Witnesses   Witnesses          `json:"witnesses"`
+}
+
+// Witnesses are the places that know what runs.
+type Witnesses struct {
+	Git     GitWitness      `json:"git"`
+	Ledger  LedgerWitness   `json:"ledger"`
+	Targets []TargetWitness `json:"targets"`
+}
+
+// GitWitness says whether the branch asks for what the deployment brought.
+type GitWitness struct {
+	Tree   string `json:"tree"`
+	Commit string `json:"commit"`
+	OK     bool   `json:"ok"`
+	Error  string `json:"error"`
+}
+
+// LedgerWitness says whether the ledger has the deployment in effect.
+type LedgerWitness struct {
+	Deployment string        `json:"deployment"`
+	Status     stella.Status `json:"status"`
+	OK         bool          `json:"ok"`
+	Error      string        `json:"error"`
+}
+
+// TargetWitness says what one target's sticker and its processes tell.
+type TargetWitness struct {
+	Name    string            `json:"name"`
+	Sticker StickerWitness    `json:"sticker"`
+	Running map[string]string `json:"running"` // component → digest
+	OK      bool              `json:"ok"`
+	Error   string            `json:"error"`
+}
+
+// StickerWitness says which deployment a target's sticker names.
+type StickerWitness struct {
+	Deployment string `json:"deployment"`
+	OK         bool   `json:"ok"`
+}

@@ -1,0 +1,99 @@
+package reconciler
+
+import (
+	"time"
+
+	"github.com/stella-ops/stella"
+)
+
+// Options are what every command that changes an environment takes.
+type Options struct {
+	Reason   string
+	Incident string
+	// Force skips what it names (ForceHold, ForceChecks) and needs a Reason; the
+	// ledger records it.
+	Force []string
+	// PlanHash, when set, is the hash of the dry run that was agreed to: another
+	// plan is refused. On a protected environment it is required, unless
+	// Confirmed.
+	PlanHash  string
+	Confirmed bool // a person typed the environment's name
+	DryRun    bool // plan, and change nothing
+	// Timeout bounds waiting for a lock and for the end; zero means 10 minutes.
+	Timeout time.Duration
+	// Detach returns as soon as the commit is pushed and somebody else applies.
+	Detach bool
+	// ApplyHere carries it out in this process where the environment says
+	// `apply: serve`.
+	ApplyHere bool
+	// PullRequest pushes to a branch for review instead of the reconciled one.
+	PullRequest bool
+}
+
+// What Options.Force can name.
+const (
+	ForceHold   = "hold"
+	ForceChecks = "checks"
+	ForceLock   = "lock"
+)
+
+// DeployRequest asks for new artifacts, or for a recorded deployment again.
+type DeployRequest struct {
+	Environment stella.EnvName
+	// Artifacts by component. The empty component stands for the one whose
+	// repository is the artifact's, or the only one.
+	Artifacts  map[string]stella.Artifact
+	Version    string // of the release; empty: the tag of a single artifact, else unchanged
+	Deployment string // a recorded deployment to bring back instead of Artifacts
+	Options
+}
+
+// RollbackRequest asks to go back.
+type RollbackRequest struct {
+	Environment stella.EnvName
+	To          string // deployment, version or commit; empty: the one verified before
+	Options
+}
+
+// ReconcileRequest asks for one pass.
+type ReconcileRequest struct {
+	Environment stella.EnvName
+	// Retry runs again what failed or was aborted at this commit: a person's
+	// `stella reconcile` does, a poll does not.
+	Retry bool
+	// Heal brings drifted targets back even where nothing changed in Git.
+	Heal bool
+	// Automatic marks what is done as nobody's command: the daemon's.
+	Automatic bool
+	Options
+}
+
+// Outcome is how a request ended when it could be carried out at all.
+type Outcome struct {
+	// Deployment is the one that carried the request out, by whomever; nil when
+	// there was nothing to do or nothing ran.
+	Deployment *stella.Deployment
+	// Rollback is the automatic rollback that followed, nil for none.
+	Rollback *stella.Deployment
+	// Plan is what was planned; always set by a dry run.
+	Plan *Plan
+	// Nothing: the environment is as wanted, nothing was recorded.
+	Nothing bool
+	// Sync is where the environment stands afterwards.
+	Sync stella.Sync
+	// Reason says why Sync is not Synced; empty when it is.
+	Reason string
+	// Proposal is the branch that waits for review; nil for none.
+	Proposal *Proposal
+	// Commit is the config commit that the request made; empty for none.
+	Commit string
+	// Detached: it was recorded and pushed, and somebody else carries it out.
+	Detached bool
+}
+
+// Proposal is a branch pushed for review.
+type Proposal struct {
+	Branch string `json:"branch"`
+	Commit string `json:"commit"`
+	URL    string `json:"url"` // where a pull request can be opened; empty when the forge is not known
+}

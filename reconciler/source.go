@@ -1,0 +1,189 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
+	"github.com/stella-ops/stella/internal/git"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// DefaultLedgerRef is where the ledger is unless stella.yaml says otherwise.
+const DefaultLedgerRef = "refs/stella/ledger"
+
+// head is the config repository as it was fetched at one moment.
+type head struct {
+	branch  string // full ref name
+	commit  git.ID
+	tree    gitTree
+	project *configrepo.Project
+	at      time.Time
+}
+
+// fetch looks at the remote: the reconciled branch and the ledgers that are
+// named. One list and at most one fetch, unless stella.yaml sends it to
+// another branch or ledger.
+func (e *Engine) fetch(ctx context.Context, envs ...stella.EnvName) (*head, error) {
+	names := []string{}
+	for _, env := range envs {
+		names = append(names, ledgerRef(DefaultLedgerRef, env))
+	}
+	refs, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: names, Branch: true})
+	if err != nil {
+		return nil, fmt.Errorf("fetch config repository: %w", err)
+	}
+	h, err := e.readHead(ctx, refs, refs.Default)
+	if err != nil {
+		return nil, err
+	}
+	return e.followProject(ctx, h, refs, envs)
+}
+
+// followProject fetches again where stella.yaml names another branch or
+// another place for the ledger than was fetched.
+func (e *Engine) followProject(ctx context.Context, h *head, refs git.Refs, envs []stella.EnvName) (*head, error) {
+	branch := h.branch
+	if h.project.Branch != "" {
+		branch = "refs/heads/" + h.project.Branch
+	}
+	if branch == h.branch && h.project.LedgerRef == DefaultLedgerRef {
+		return h, nil
+	}
+	want := git.Want{Names: []string{branch}}
+	for _, env := range envs {
+		want.Names = append(want.Names, ledgerRef(h.project.LedgerRef, env))
+	}
+	refs, err := e.cfg.Repo.Fetch(ctx, want)
+	if err != nil {
+		return nil, fmt.Errorf("fetch config repository: %w", err)
+	}
+	if branch == h.branch {
+		return h, nil
+	}
+	return e.readHead(ctx, refs, branch)
+}
+
+func (e *Engine) readHead(ctx context.Context, refs git.Refs, branch string) (*head, error) {
+	commit, ok := refs.IDs[branch]
+	if !ok || commit.IsZero() {
+		return nil, stella.WithHint(
+			fmt.Errorf("branch %q of the config repository: %w", branch, stella.ErrNotFound),
+			"push a first commit to it, for instance what 'stella init' writes, or correct `branch` in stella.yaml")
+	}
+	h, err := e.headAt(ctx, commit)
+	if err != nil {
+		return nil, err
+	}
+	h.branch, h.at = branch, refs.At
+	return h, nil
+}
+
+// headAt reads the project at a commit that is in the cache.
+func (e *Engine) headAt(ctx context.Context, commit git.ID) (*head, error) {
+	t, err := e.cfg.Repo.Tree(ctx, commit)
+	if err != nil {
+		return nil, fmt.Errorf("read commit %.12s: %w", commit, err)
+	}
+	project, err := configrepo.ReadProject(ctx, gitTree{t})
+	if err != nil {
+		return nil, err
+	}
+	return &head{commit: commit, tree: gitTree{t}, project: project}, nil
+}
+
+func ledgerRef(prefix string, env stella.EnvName) string { return prefix + "/" + string(env) }
+
+// source is one environment as one commit wants it.
+type source struct {
+	*head
+
+	name    stella.EnvName
+	app     git.ID // tree id of envs/NAME/app
+	whole   git.ID // tree id of envs/NAME
+	env     *configrepo.Environment
+	release *configrepo.ReleaseFile
+	desired *configrepo.Desired
+	shared  map[string]string // shared directory → tree id
+}
+
+// read reads and renders an environment at h. The source is returned even when
+// its files are invalid, as far as they could be read.
+func (e *Engine) read(ctx context.Context, h *head, env stella.EnvName) (*source, error) {
+	s := &source{head: h, name: env}
+	entry, err := h.tree.t.Lookup(ctx, configrepo.AppPath(h.project, env))
+	if errors.Is(err, stella.ErrNotFound) {
+		return nil, stella.WithHint(fmt.Errorf("environment %s at commit %.12s: %w", env, h.commit, stella.ErrNotFound), "run 'stella orch env list'")
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.app = entry.ID
+	if s.env, err = configrepo.ReadEnvironment(ctx, h.tree, h.project, env); err != nil {
+		return s, err
+	}
+	if s.release, err = configrepo.ReadRelease(ctx, h.tree, h.project, env); err != nil {
+		return s, err
+	}
+	if err := s.release.Pinned(); err != nil {
+		return s, stella.WithHint(err, "run 'stella validate --fix' in a clone and commit what it changes")
+	}
+	if s.shared, err = sharedTrees(ctx, h, s.env.Shared); err != nil {
+		return s, err
+	}
+	s.desired, err = configrepo.Render(ctx, h.tree, h.project, s.env, s.release)
+	return s, err
+}
+
+func sharedTrees(ctx context.Context, h *head, dirs []string) (map[string]string, error) {
+	out := make(map[string]string, len(dirs))
+	for _, dir := range dirs {
+		entry, err := h.tree.t.Lookup(ctx, dir)
+		if err != nil {
+			return nil, fmt.Errorf("shared directory %s: %w", dir, err)
+		}
+		out[dir] = string(entry.ID)
+	}
+	return out, nil
+}
+
+// ledger returns the ledger of h's project.
+func (e *Engine) ledger(h *head) *ledger.Ledger { return e.cfg.Ledger(h.project.LedgerRef) }
+
+// scene is all that a decision about one environment starts from.
+type scene struct {
+	*source
+
+	ledger *ledger.Ledger
+	book   ledger.Book
+	// invalid says why the commit can not be deployed; nil when it can.
+	invalid error
+}
+
+// look fetches and reads one environment and its ledger. Invalid files are not
+// an error of look: the ledger and what runs can be told all the same.
+func (e *Engine) look(ctx context.Context, env stella.EnvName) (*scene, error) {
+	if _, err := stella.ParseName(string(env)); err != nil {
+		return nil, err
+	}
+	h, err := e.fetch(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return e.sceneAt(ctx, h, env)
+}
+
+func (e *Engine) sceneAt(ctx context.Context, h *head, env stella.EnvName) (*scene, error) {
+	src, err := e.read(ctx, h, env)
+	if src == nil {
+		return nil, err
+	}
+	sc := &scene{source: src, ledger: e.ledger(h), invalid: err}
+	if sc.book, err = sc.ledger.Read(ctx, env); err != nil {
+		return nil, err
+	}
+	return sc, nil
+}

@@ -1,0 +1,234 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/drift"
+	"github.com/stella-ops/stella/health"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// Status says where an environment stands and why. With observe it asks every
+// target and runs the checks; without, it is told from Git and the ledger.
+func (e *Engine) Status(ctx context.Context, env stella.EnvName, observe bool) (EnvironmentStatus, error) {
+	sc, err := e.look(ctx, env)
+	if err != nil {
+		return EnvironmentStatus{}, err
+	}
+	st := e.statusOf(sc)
+	if observe && sc.env != nil {
+		e.observe(ctx, sc, &st)
+	}
+	return st, nil
+}
+
+// statusOf is what Git and the ledger say.
+func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
+	lock := sc.lockStatus()
+	v := sc.decide(lock != nil && !lock.Stale, false)
+	s := sc.book.State.Summary
+	st := EnvironmentStatus{
+		Environment: sc.name, Sync: v.sync, Health: orUnknown(s.Health), Reason: v.reason,
+		SeenCommit: string(sc.commit), FetchedAt: sc.at.UTC(), Desired: sc.summary(), Lock: lock, Holds: []stella.Hold{},
+		Drift: DriftSummary{Count: s.Drifted, Since: s.DriftSince}, Ready: readiness(sc.book), Targets: []TargetStatus{},
+	}
+	if sc.book.State.Holds != nil {
+		st.Holds = sc.book.State.Holds
+	}
+	if d, ok := sc.book.LastGood(); ok && sc.book.State.Current == d.ID {
+		st.Current = withoutSteps(d)
+	}
+	if d, ok := sc.book.Newest(); ok {
+		st.Last = withoutSteps(d)
+	}
+	if v.act == actWait {
+		st.WaitingFor = v.reason
+	} else if v.act == actApply || v.act == actGoBack {
+		st.WaitingFor = fmt.Sprintf("a pass: 'stella serve', or 'stella reconcile %s'", sc.name)
+	}
+	return st
+}
+
+func orUnknown(h stella.Health) stella.Health {
+	if h == "" {
+		return stella.HealthUnknown
+	}
+	return h
+}
+
+func withoutSteps(d stella.Deployment) *stella.Deployment {
+	d.Steps = []stella.Step{}
+	return &d
+}
+
+// readiness says where a rollback would go, from the ledger alone.
+func readiness(b ledger.Book) Readiness {
+	d, ok := b.Previous()
+	if !ok {
+		return Readiness{Blockers: []string{"no other deployment was ever verified"}}
+	}
+	return Readiness{Ready: true, To: d.ID, Blockers: []string{}}
+}
+
+func (sc *scene) summary() DesiredSummary {
+	d := DesiredSummary{Commit: string(sc.commit), Tree: string(sc.app), Components: map[string]string{}}
+	if sc.release != nil {
+		d.Release, d.Components = sc.release.Release.Version, images(sc.source)
+	}
+	return d
+}
+
+func (sc *scene) lockStatus() *LockStatus {
+	lock := sc.book.Lock(time.Now())
+	if lock == nil {
+		return nil
+	}
+	return lockStatus(sc.name, *lock, sc.ledger.NewWatch())
+}
+
+func lockStatus(env stella.EnvName, l stella.Lock, w *ledger.Watch) *LockStatus {
+	stale, why := w.Stale(&l)
+	return &LockStatus{Lock: l, Environment: env, AgeSeconds: time.Since(l.AcquiredAt).Seconds(), Stale: stale, StaleReason: why}
+}
+
+// observe asks the targets and runs the checks, and puts what they say into st.
+func (e *Engine) observe(ctx context.Context, sc *scene, st *EnvironmentStatus) {
+	sv := e.openSites(ctx, sc.project, sc.env, sc.book)
+	at := sv.at.UTC()
+	st.ObservedAt = &at
+	results := e.check(ctx, sv, checks(sc.env, targetNames(sc.env), true))
+	count := 0
+	for _, s := range sv.sites {
+		t := sc.targetStatus(s, results)
+		for _, c := range t.Changes {
+			if !c.Ignored {
+				count++
+			}
+		}
+		st.Targets = append(st.Targets, t)
+	}
+	st.Health = overall(st.Targets, results)
+	st.Drift.Count = count
+	if count == 0 {
+		st.Drift.Since = nil
+	}
+	if st.Sync == stella.Synced && count > 0 {
+		st.Reason = fmt.Sprintf("%d differences between what is wanted and what runs", count)
+	}
+}
+
+func (sc *scene) targetStatus(s *site, results []health.Result) TargetStatus {
+	t := TargetStatus{
+		Name: s.spec.Name, Driver: driver(s.spec), Sync: stella.SyncUnknown, Health: stella.HealthUnknown,
+		Components: []stella.ComponentStatus{}, Changes: []stella.Change{}, Checks: []CheckResult{}, Notes: []string{},
+	}
+	for _, r := range results {
+		if r.Target == s.spec.Name {
+			t.Checks = append(t.Checks, checkResult(r))
+		}
+	}
+	if s.err != nil {
+		t.Error, t.Reachable = s.err.Error(), !errors.Is(s.err, stella.ErrUnreachable)
+		return t
+	}
+	t.Reachable, t.Sync, t.Health = true, stella.Synced, stella.Healthy
+	if o := s.live.Observed; o != nil {
+		t.Sticker = o.Sticker
+		t.Components = append(t.Components, o.Components...)
+		t.Notes = append(t.Notes, o.Notes...)
+	}
+	if sc.desired != nil {
+		want, _ := sc.desired.Target(s.spec.Name)
+		t.Changes = append(t.Changes, drift.Compare(want, s.live, sc.env.Drift.Ignore, time.Now())...)
+		if drift.Drifted(t.Changes) {
+			t.Sync = stella.OutOfSync
+		}
+		wanted(t.Components, want)
+	}
+	if troubles(s.live) != "" || failing(t.Checks) {
+		t.Health = stella.Unhealthy
+	}
+	return t
+}
+
+// wanted fills in the image that each component should run.
+func wanted(components []stella.ComponentStatus, want stella.State) {
+	for i := range components {
+		if r, ok := want.Resource(stella.ResourceID("service/" + components[i].Name)); ok {
+			components[i].Desired, _ = r.Fields["image"].(string)
+		}
+	}
+}
+
+func failing(checks []CheckResult) bool {
+	for _, c := range checks {
+		if !c.OK {
+			return true
+		}
+	}
+	return false
+}
+
+func checkResult(r health.Result) CheckResult {
+	return CheckResult{Name: r.Name, Target: r.Target, OK: r.OK, LatencyMillis: float64(r.Latency.Microseconds()) / 1000, Error: r.Error}
+}
+
+// overall is the health of an environment: what nobody can tell is unknown, and
+// some targets down is degraded.
+func overall(targets []TargetStatus, results []health.Result) stella.Health {
+	bad, unknown := 0, 0
+	for _, t := range targets {
+		switch t.Health {
+		case stella.Unhealthy:
+			bad++
+		case stella.HealthUnknown:
+			unknown++
+		}
+	}
+	whole := true
+	for _, r := range results {
+		whole = whole && (r.OK || r.Target != "")
+	}
+	switch {
+	case len(targets) > 0 && bad == len(targets), !whole:
+		return stella.Unhealthy
+	case unknown > 0:
+		return stella.HealthUnknown
+	case bad > 0:
+		return stella.Degraded
+	}
+	return stella.Healthy
+}
+
+// HealthCheck runs an environment's verification checks now, and looks whether
+// its components run. It changes nothing.
+func (e *Engine) HealthCheck(ctx context.Context, env stella.EnvName) (HealthReport, error) {
+	sc, err := e.look(ctx, env)
+	if err != nil {
+		return HealthReport{}, err
+	}
+	if sc.env == nil {
+		return HealthReport{}, sc.invalid
+	}
+	sv := e.openSites(ctx, sc.project, sc.env, sc.book)
+	report := HealthReport{Environment: env, Healthy: true, Checks: []CheckResult{}}
+	for _, s := range sv.sites {
+		c := CheckResult{Name: "components run", Target: s.spec.Name, OK: true}
+		if s.err != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", s.spec.Name, s.err))
+			c.OK, c.Error = false, s.err.Error()
+		} else if why := troubles(s.live); why != "" {
+			c.OK, c.Error = false, why
+		}
+		report.Checks = append(report.Checks, c)
+	}
+	for _, r := range e.check(ctx, sv, checks(sc.env, targetNames(sc.env), true)) {
+		report.Checks = append(report.Checks, checkResult(r))
+	}
+	report.Healthy = !failing(report.Checks)
+	return report, err
+}

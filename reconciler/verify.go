@@ -1,0 +1,139 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/drift"
+	"github.com/stella-ops/stella/health"
+)
+
+// verify waits until the targets of a batch are observed at the wanted content,
+// their components run and are healthy, and every check succeeds, all of it for
+// stableFor. Success is an observation, never an inference.
+func (r *run) verify(ctx context.Context, names []string, last bool) error {
+	v := r.scene.env.Verify
+	err := r.step(ctx, stella.StepVerify, strings.Join(names, ","), v.Timeout+v.StableFor+stepTimeout, func(ctx context.Context) (map[string]any, error) {
+		results, err := r.e.prober(r.survey).Verify(ctx, health.Verify{
+			Timeout: v.Timeout, StableFor: v.StableFor, Checks: checks(r.scene.env, names, last),
+			Probe: func(ctx context.Context) []health.Result { return r.probe(ctx, names) },
+		}, func(results []health.Result) {
+			r.notify(Checked{Environment: r.dep.Environment, Deployment: r.dep.ID, Results: results})
+		})
+		return map[string]any{"checks": float64(len(results))}, err
+	})
+	for _, name := range names {
+		r.conclude(name, err)
+	}
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", strings.Join(names, ", "), err)
+	}
+	return nil
+}
+
+// conclude observes a target once more and records what became of it.
+func (r *run) conclude(name string, verdict error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.held), observeTimeout)
+	defer cancel()
+	live, err := r.survey.site(name).target.Observe(ctx)
+	switch {
+	case err != nil:
+		r.setTarget(name, stella.TargetUnknown, nil, err)
+	case errors.Is(verdict, errStopped):
+		r.setTarget(name, stella.TargetApplied, running(live), nil)
+	case verdict != nil:
+		r.setTarget(name, stella.TargetFailed, running(live), verdict)
+	default:
+		r.setTarget(name, stella.TargetVerified, running(live), nil)
+	}
+}
+
+// observeTimeout bounds one observation of one target.
+const observeTimeout = 30 * time.Second
+
+// probe turns what the targets say of themselves into results.
+func (r *run) probe(ctx context.Context, names []string) []health.Result {
+	results := make([]health.Result, len(names))
+	_ = r.each(names, func(name string) error {
+		start := time.Now()
+		res := health.Result{Name: "as desired", Target: name}
+		if why := r.fault(ctx, name); why != "" {
+			res.Error = why
+		} else {
+			res.OK = true
+		}
+		res.Latency = time.Since(start)
+		results[index(names, name)] = res
+		return nil
+	})
+	return results
+}
+
+// fault says what is wrong with a target, empty for nothing.
+func (r *run) fault(ctx context.Context, name string) string {
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	live, err := r.survey.site(name).target.Observe(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	want, _ := r.scene.desired.Target(name)
+	changes := drift.Compare(want, live, r.scene.env.Drift.Ignore, time.Now())
+	if why := troubles(live); why != "" {
+		return why
+	}
+	for _, c := range changes {
+		if !c.Ignored {
+			return fmt.Sprintf("%s%s is not as desired (%s)", c.Resource, c.Path, c.Class)
+		}
+	}
+	return ""
+}
+
+// troubles names the first component that does not run or is not healthy.
+func troubles(live stella.State) string {
+	if live.Observed == nil {
+		return ""
+	}
+	for _, c := range live.Observed.Components {
+		switch {
+		case c.State == stella.RunMissing && c.Desired == "":
+		case c.State == stella.RunExited && c.Detail == completed:
+		case c.State != stella.RunRunning:
+			return strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", c.Name, c.State, c.Detail), ": ")
+		case c.Health == stella.RunHealthUnhealthy, c.Health == stella.RunHealthStarting:
+			return strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", c.Name, c.Health, c.Detail), ": ")
+		}
+	}
+	return ""
+}
+
+// completed is what a driver says of a one-shot that ended as it should.
+const completed = "completed"
+
+// running is component → digest of what a target was observed to run.
+func running(live stella.State) map[string]string {
+	out := map[string]string{}
+	if live.Observed == nil {
+		return out
+	}
+	for _, c := range live.Observed.Components {
+		if a, err := stella.ParseArtifact(c.Running); err == nil {
+			out[c.Name] = string(a.Digest)
+		}
+	}
+	return out
+}
+
+func index(list []string, s string) int {
+	for i, v := range list {
+		if v == s {
+			return i
+		}
+	}
+	return -1
+}

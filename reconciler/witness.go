@@ -1,0 +1,98 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// RollbackStatus asks every witness of an environment's last rollback whether it
+// happened: Git, the ledger, each target's sticker and what really runs there.
+// Where there never was one, it asks about the deployment in effect.
+func (e *Engine) RollbackStatus(ctx context.Context, env stella.EnvName) (RollbackStatus, error) {
+	sc, err := e.look(ctx, env)
+	if err != nil {
+		return RollbackStatus{}, err
+	}
+	st := RollbackStatus{Environment: env, Witnesses: Witnesses{Targets: []TargetWitness{}}}
+	rollback := lastRollback(sc.book)
+	want := rollback
+	if d, ok := sc.book.Newest(); ok && want == nil {
+		want = &d
+	}
+	if rollback != nil {
+		st.Deployment = rollback
+	}
+	if want == nil {
+		st.Witnesses.Git.Error = "nothing was ever deployed"
+		return st, nil
+	}
+	st.Witnesses.Git = sc.git(*want)
+	st.Witnesses.Ledger = sc.recorded(*want)
+	st.Agrees = st.Witnesses.Git.OK && st.Witnesses.Ledger.OK
+	if sc.env == nil {
+		st.Agrees = false
+		return st, nil
+	}
+	for _, s := range e.openSites(ctx, sc.project, sc.env, sc.book).sites {
+		w := witness(s, *want)
+		st.Agrees = st.Agrees && w.OK
+		st.Witnesses.Targets = append(st.Witnesses.Targets, w)
+	}
+	return st, nil
+}
+
+// lastRollback is the newest rollback, nil for none.
+func lastRollback(b ledger.Book) *stella.Deployment {
+	for i := len(b.Deployments) - 1; i >= 0; i-- {
+		if d := b.Deployments[i]; d.Kind == stella.KindRollback {
+			return &d
+		}
+	}
+	return nil
+}
+
+func (sc *scene) git(want stella.Deployment) GitWitness {
+	w := GitWitness{Tree: string(sc.app), Commit: string(sc.commit), OK: string(sc.app) == want.Tree}
+	if !w.OK {
+		w.Error = fmt.Sprintf("the branch asks for another app tree than %s brought", want.ID)
+	}
+	return w
+}
+
+func (sc *scene) recorded(want stella.Deployment) LedgerWitness {
+	w := LedgerWitness{Deployment: sc.book.State.Current, Status: want.Status, OK: sc.book.State.Current == want.ID}
+	if !w.OK {
+		w.Error = fmt.Sprintf("%s is %s and not the deployment in effect", want.ID, want.Status)
+	}
+	return w
+}
+
+func witness(s *site, want stella.Deployment) TargetWitness {
+	w := TargetWitness{Name: s.spec.Name, Running: map[string]string{}}
+	if s.err != nil {
+		w.Error = s.err.Error()
+		return w
+	}
+	w.Running = running(s.live)
+	if o := s.live.Observed; o != nil && o.Sticker != nil {
+		w.Sticker.Deployment = o.Sticker.Deployment
+	}
+	w.Sticker.OK = w.Sticker.Deployment == want.ID
+	w.OK = w.Sticker.OK
+	if !w.OK {
+		w.Error = fmt.Sprintf("its sticker names %q", w.Sticker.Deployment)
+	}
+	for name, image := range want.Components {
+		a, err := stella.ParseArtifact(image)
+		if got, runs := w.Running[name]; err == nil && runs && got != string(a.Digest) {
+			w.OK, w.Error = false, fmt.Sprintf("%s runs %s, not %s", name, stella.Digest(got).Short(), a.Digest.Short())
+		}
+	}
+	if why := troubles(s.live); why != "" {
+		w.OK, w.Error = false, why
+	}
+	return w
+}
