@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/term"
+	"github.com/stella-ops/stella/reconciler"
+)
+
+// changeFlags are the flags of a command that changes an environment.
+type changeFlags struct {
+	reason    string
+	incident  string
+	force     []string
+	planHash  string
+	dryRun    bool
+	timeout   time.Duration
+	wait      bool
+	detach    bool
+	apply     string
+	pullReq   bool
+	takesPull bool // the command has --pr
+}
+
+// defaultTimeout is how long a command waits for a lock and for the end.
+const defaultTimeout = 10 * time.Minute
+
+func (c *changeFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&c.reason, "reason", "", "`why`, for the ledger")
+	f.StringVar(&c.incident, "incident", "", "the `incident` that this belongs to, for the ledger")
+	f.StringSliceVar(&c.force, "force", nil, "skip `what` stands in the way: "+strings.Join(forces(), ", ")+"; needs --reason")
+	f.StringVar(&c.planHash, "plan-hash", "", "go on only if the plan still has this `hash`, from --dry-run")
+	f.BoolVar(&c.dryRun, "dry-run", false, "print the plan and its hash, change nothing")
+	f.DurationVar(&c.timeout, "timeout", defaultTimeout, "wait at most this `long` for a lock and for the end")
+	f.BoolVar(&c.wait, "wait", true, "wait for the end")
+	f.BoolVar(&c.detach, "detach", false, "return with the deployment's id as soon as somebody else carries it out")
+	f.StringVar(&c.apply, "apply", "", "`here`: carry it out in this process where the environment says \"apply: serve\"")
+	if c.takesPull {
+		f.BoolVar(&c.pullReq, "pr", false, "push to a branch for review instead")
+	}
+}
+
+// forces is what --force can name.
+func forces() []string {
+	return []string{reconciler.ForceHold, reconciler.ForceChecks, reconciler.ForceLock}
+}
+
+// options checks the flags and turns them into what the engine takes.
+func (c *changeFlags) options(cmd *cobra.Command) (reconciler.Options, error) {
+	for _, f := range c.force {
+		if !slices.Contains(forces(), f) {
+			return reconciler.Options{}, usage(cmd, "--force %q: want one of %s", f, strings.Join(forces(), ", "))
+		}
+	}
+	switch {
+	case len(c.force) > 0 && strings.TrimSpace(c.reason) == "":
+		return reconciler.Options{}, usage(cmd, "--force needs --reason")
+	case c.apply != "" && c.apply != "here":
+		return reconciler.Options{}, usage(cmd, "--apply %q: want here", c.apply)
+	case c.timeout <= 0:
+		return reconciler.Options{}, usage(cmd, "--timeout %s: want a positive duration", c.timeout)
+	case c.detach && cmd.Flags().Changed("wait") && c.wait:
+		return reconciler.Options{}, usage(cmd, "--wait and --detach exclude each other")
+	}
+	return reconciler.Options{
+		Reason: c.reason, Incident: c.incident, Force: c.force, PlanHash: c.planHash, DryRun: c.dryRun,
+		Timeout: c.timeout, Detach: c.detach || !c.wait, ApplyHere: c.apply == "here", PullRequest: c.pullReq,
+	}, nil
+}
+
+// request carries a change out, or plans it when the options say so.
+type request func(ctx context.Context, o reconciler.Options) (reconciler.Outcome, error)
+
+// change shows what a request is about to do, has it confirmed where that is
+// wanted, and carries it out.
+func (a *App) change(ctx context.Context, env stella.EnvName, o reconciler.Options, do request) (reconciler.Outcome, error) {
+	plan, err := a.foresee(ctx, o, do)
+	if err != nil {
+		return reconciler.Outcome{}, err
+	}
+	a.announce(plan)
+	o, err = a.confirm(ctx, env, plan, o)
+	if err != nil {
+		return reconciler.Outcome{}, err
+	}
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), ErrInterrupted) {
+			a.progress().Line(term.Warn, fmt.Sprintf("%s: interrupted: the step under way ends and is recorded; once more kills it", env))
+		}
+	})
+	defer stop()
+	return do(ctx, o)
+}
+
+// foresee is the dry run of a request. There is no plan where the environment
+// is locked: the request itself waits for that.
+func (a *App) foresee(ctx context.Context, o reconciler.Options, do request) (*reconciler.Plan, error) {
+	a.progress().Doing(fmt.Sprintf("%s: planning", a.environment))
+	o.DryRun, o.Timeout = true, time.Nanosecond // it waits for nobody
+	outcome, err := do(ctx, o)
+	a.progress().Close()
+	if err != nil && outcome.Plan == nil && !errors.Is(err, stella.ErrLocked) {
+		return nil, err
+	}
+	// A refusal comes again, and is told, when it is carried out.
+	return outcome.Plan, nil
+}
+
+// dryRun prints the plan of a request.
+func (a *App) dryRun(ctx context.Context, o reconciler.Options, do request) error {
+	o.DryRun = true
+	outcome, err := do(ctx, o)
+	if outcome.Plan == nil {
+		if err != nil {
+			return err
+		}
+		return a.printNothing(outcome)
+	}
+	if printed := a.print(planView(*outcome.Plan)); printed != nil {
+		return printed
+	}
+	return refusal(*outcome.Plan, err)
+}
+
+// refusal is what a dry run whose preflight says no returns.
+func refusal(plan reconciler.Plan, err error) error {
+	if err != nil || len(plan.Findings) == 0 {
+		return err
+	}
+	f := plan.Findings[0]
+	what := f.Message
+	if n := len(plan.Findings) - 1; n > 0 {
+		what += fmt.Sprintf(" (and %d more)", n)
+	}
+	return stella.WithHint(fmt.Errorf("%w: %s", stella.ErrRefused, what), f.Fix)
+}

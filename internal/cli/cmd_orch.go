@@ -1,0 +1,21 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func newOrchCmd(a *App) *cobra.Command {
+	return group("orch", "Environments, deployments, locks, holds and the ledger",
+		group("env", "Environments: list, status, stop, delete",
+			newEnvListCmd(a), newEnvStatusCmd(a), newEnvStopCmd(a), newEnvDeleteCmd(a)),
+		group("deployments", "Deployments: list, current, show",
+			newDeploymentsListCmd(a), newDeploymentsCurrentCmd(a), newDeploymentsShowCmd(a)),
+		group("locks", "Locks: list, acquire, release",
+			newLocksListCmd(a), newLocksAcquireCmd(a), newLocksReleaseCmd(a)),
+		group("holds", "Holds, the memory of what was rolled back: list, release",
+			newHoldsListCmd(a), newHoldsReleaseCmd(a)),
+		group("db", "The ledger: verify",
+			newDBVerifyCmd(a)),
+		newHealthCheckCmd(a),
+	)
+}

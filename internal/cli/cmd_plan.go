@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+)
+
+type planOptions struct {
+	app *App
+	environmentFlag
+	ref string
+}
+
+func newPlanCmd(a *App) *cobra.Command {
+	o := &planOptions{app: a}
+	cmd := &cobra.Command{
+		Use:     "plan ENV [--ref REV]",
+		Short:   "Show what reconciling would change, target by target",
+		Example: "  stella plan production\n  stella plan production --ref feature/new-banner -o json",
+		Args:    atMost(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+	}
+	o.add(cmd)
+	cmd.Flags().StringVar(&o.ref, "ref", "", "plan for this `revision`: branch, tag or commit (default: the reconciled branch)")
+	a.completeEnvironments(cmd)
+	return exits(cmd, exitsOfQuestion())
+}
+
+func (o *planOptions) run(cmd *cobra.Command, args []string) error {
+	env, err := o.need(o.app, cmd, args)
+	if err != nil {
+		return err
+	}
+	eng, err := o.app.engine(cmd.Context())
+	if err != nil {
+		return err
+	}
+	plan, err := eng.Plan(cmd.Context(), env, o.ref)
+	if err != nil {
+		return err
+	}
+	if err := o.app.print(planView(plan)); err != nil {
+		return err
+	}
+	return answer(plan.Empty)
+}

@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/reconciler"
+)
+
+type reconcileOptions struct {
+	app *App
+	environmentFlag
+	changeFlags
+	all  bool
+	heal bool
+}
+
+func newReconcileCmd(a *App) *cobra.Command {
+	o := &reconcileOptions{app: a}
+	cmd := &cobra.Command{
+		Use:   "reconcile ENV... | --all",
+		Short: "Bring environments to what Git says, in this process",
+		Long: "One pass over each environment: fetch, compare, apply, verify, record. What failed before is tried\n" +
+			"again. A failure of one environment does not stop the others; the exit code is the worst.",
+		Example: "  stella reconcile staging\n  stella reconcile --all",
+		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+	}
+	o.environmentFlag.add(cmd)
+	o.changeFlags.add(cmd)
+	cmd.Flags().BoolVar(&o.all, "all", false, "all environments")
+	cmd.Flags().BoolVar(&o.heal, "heal", false, "bring drifted targets back even where Git did not change")
+	a.completeEnvironments(cmd)
+	return exits(cmd, exitsOfChange())
+}
+
+func (o *reconcileOptions) run(cmd *cobra.Command, args []string) error {
+	opts, err := o.options(cmd)
+	if err != nil {
+		return err
+	}
+	envs, err := o.environments(cmd, args)
+	if err != nil {
+		return err
+	}
+	eng, err := o.app.engine(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if o.all {
+		if envs, err = allEnvironments(cmd.Context(), eng); err != nil {
+			return err
+		}
+	}
+	if opts.PlanHash != "" && len(envs) != 1 {
+		return usage(cmd, "--plan-hash is for one environment, got %d", len(envs))
+	}
+	if len(envs) == 1 && opts.DryRun {
+		o.app.environment = envs[0]
+		return o.app.dryRun(cmd.Context(), opts, o.request(eng, envs[0]))
+	}
+	return o.app.printPasses(o.passes(cmd.Context(), eng, envs, opts))
+}
+
+// environments are those that were named, each once.
+func (o *reconcileOptions) environments(cmd *cobra.Command, args []string) ([]stella.EnvName, error) {
+	if o.name != "" {
+		args = append(args, o.name)
+	}
+	if (len(args) == 0) != o.all {
+		return nil, usage(cmd, "reconcile needs environments or --all")
+	}
+	var envs []stella.EnvName
+	seen := map[string]bool{}
+	for _, arg := range args {
+		if _, err := stella.ParseName(arg); err != nil {
+			return nil, err
+		}
+		if !seen[arg] {
+			envs = append(envs, stella.EnvName(arg))
+		}
+		seen[arg] = true
+	}
+	return envs, nil
+}
+
+func allEnvironments(ctx context.Context, eng engine) ([]stella.EnvName, error) {
+	all, err := eng.Environments(ctx)
+	if err != nil {
+		return nil, err
+	}
+	envs := make([]stella.EnvName, len(all))
+	for i, e := range all {
+		envs[i] = e.Name
+	}
+	return envs, nil
+}
+
+func (o *reconcileOptions) request(eng engine, env stella.EnvName) request {
+	return func(ctx context.Context, opts reconciler.Options) (reconciler.Outcome, error) {
+		return eng.Reconcile(ctx, reconciler.ReconcileRequest{Environment: env, Retry: true, Heal: o.heal, Options: opts})
+	}
+}
+
+// passes goes through the environments one after the other: what is printed
+// stays readable, and two environments may share targets' machines.
+func (o *reconcileOptions) passes(ctx context.Context, eng engine, envs []stella.EnvName, opts reconciler.Options) []pass {
+	var all []pass
+	for _, env := range envs {
+		p := pass{env: env}
+		o.app.environment = env
+		switch {
+		case ctx.Err() != nil:
+			p.err = fmt.Errorf("reconcile %s: %w", env, context.Cause(ctx))
+		case opts.DryRun:
+			p.outcome, p.err = o.request(eng, env)(ctx, opts)
+			o.app.announce(p.outcome.Plan)
+		default:
+			p.outcome, p.err = o.app.change(ctx, env, opts, o.request(eng, env))
+		}
+		all = append(all, p)
+	}
+	return all
+}

@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stella-ops/stella/internal/serve"
+	"github.com/stella-ops/stella/internal/term"
+	"github.com/stella-ops/stella/reconciler"
+)
+
+type serveOptions struct {
+	app    *App
+	listen string
+	poll   time.Duration
+}
+
+func newServeCmd(a *App) *cobra.Command {
+	o := &serveOptions{app: a}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "The daemon: reconcile whenever Git asks for something new",
+		Long: "Look at the config repository on a schedule, and at once when a local one changes, and bring every\n" +
+			"environment to what it says. Answers /healthz, /readyz and /metrics. Stopping it stops no application.",
+		Example: "  stella serve --repo ssh://git@git.example.com/shop/config.git\n  stella serve --listen 127.0.0.1:7070 --poll 10s",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "`address` of the HTTP server; empty for none")
+	f.DurationVar(&o.poll, "poll", serve.DefaultPoll, "look at the repository every `so often`")
+	return exits(cmd, exitsOfReading())
+}
+
+func (o *serveOptions) run(cmd *cobra.Command) error {
+	if o.poll <= 0 {
+		return usage(cmd, "--poll %s: want a positive duration", o.poll)
+	}
+	a, ctx := o.app, cmd.Context()
+	log := a.daemonLogger()
+	metrics := serve.NewMetrics(a.version())
+	w, err := a.wireHere(ctx, log, func(ev reconciler.Event) {
+		metrics.Notify(ev)
+		logEvent(ctx, log, ev)
+	})
+	if err != nil {
+		return err
+	}
+	a.session = &session{engine: w.engine, protected: w.protected, close: w.repo.Close}
+	repo, err := a.repository()
+	if err != nil {
+		return err
+	}
+	return serve.Run(ctx, serve.Config{
+		Engine: w.engine, Metrics: metrics, Listen: o.listen, Poll: o.poll, Watch: localDir(repo), Logger: log,
+		Ready: func(addr string) { log.InfoContext(ctx, "listening", "address", addr) },
+	})
+}
+
+// daemonLogger writes what a daemon's operator reads, one line an event.
+func (a *App) daemonLogger() *slog.Logger {
+	level := slog.LevelInfo
+	switch {
+	case a.flags.debug:
+		level = slog.LevelDebug
+	case a.flags.quiet:
+		level = slog.LevelWarn
+	}
+	lines := logLines{term.NewStatus(a.ctx, term.Screen{W: a.process.Stderr}, a.process.Now)}
+	return slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: level}))
+}
+
+// logEvent writes what the engine tells as log lines: outcomes as such, steps
+// for whoever debugs.
+func logEvent(ctx context.Context, log *slog.Logger, ev reconciler.Event) {
+	switch e := ev.(type) {
+	case reconciler.Started:
+		d := e.Deployment
+		log.InfoContext(ctx, "deployment began", "environment", d.Environment, "deployment", d.ID, "kind", d.Kind, "release", d.Release, "reason", d.Reason)
+	case reconciler.StepEnded:
+		log.DebugContext(ctx, "step ended", "environment", e.Environment, "deployment", e.Deployment, "step", e.Step.Name,
+			"target", e.Step.Target, "status", e.Step.Status, "seconds", e.Step.DurationSeconds, "err", e.Step.Error)
+	case reconciler.Waiting:
+		log.InfoContext(ctx, "waiting", "environment", e.Environment, "for", e.For)
+	case reconciler.Warned:
+		log.WarnContext(ctx, "warning", "environment", e.Environment, "text", e.Text)
+	case reconciler.Ended:
+		d := e.Deployment
+		log.InfoContext(ctx, "deployment ended", "environment", d.Environment, "deployment", d.ID, "kind", d.Kind, "status", d.Status,
+			"release", d.Release, "seconds", d.DurationSeconds, "err", d.Error)
+	}
+}

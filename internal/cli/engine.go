@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/ledger"
+	"github.com/stella-ops/stella/reconciler"
+)
+
+// engine is what the commands ask. *reconciler.Engine answers; what each method
+// does and returns is written there.
+type engine interface {
+	reader
+	changer
+	keeper
+}
+
+// reader answers questions and changes nothing.
+type reader interface {
+	Environments(ctx context.Context) ([]reconciler.EnvironmentSummary, error)
+	Status(ctx context.Context, env stella.EnvName, observe bool) (reconciler.EnvironmentStatus, error)
+	Plan(ctx context.Context, env stella.EnvName, ref string) (reconciler.Plan, error)
+	HealthCheck(ctx context.Context, env stella.EnvName) (reconciler.HealthReport, error)
+	RollbackStatus(ctx context.Context, env stella.EnvName) (reconciler.RollbackStatus, error)
+	Book(ctx context.Context, env stella.EnvName) (ledger.Book, error)
+	Books(ctx context.Context) (map[stella.EnvName]ledger.Book, error)
+	FindDeployment(ctx context.Context, envOrDeployment string) (stella.EnvName, *stella.Deployment, error)
+	Locks(ctx context.Context, env stella.EnvName) ([]reconciler.LockStatus, error)
+	VerifyLedger(ctx context.Context, env stella.EnvName) ([]ledger.Report, error)
+}
+
+// changer changes what runs.
+type changer interface {
+	Reconcile(ctx context.Context, req reconciler.ReconcileRequest) (reconciler.Outcome, error)
+	Deploy(ctx context.Context, req reconciler.DeployRequest) (reconciler.Outcome, error)
+	Rollback(ctx context.Context, req reconciler.RollbackRequest) (reconciler.Outcome, error)
+	Stop(ctx context.Context, env stella.EnvName, o reconciler.Options) error
+	Delete(ctx context.Context, env stella.EnvName, o reconciler.Options) error
+}
+
+// keeper changes the ledger only.
+type keeper interface {
+	AcquireLock(ctx context.Context, env stella.EnvName, reason string, d time.Duration) (stella.Lock, error)
+	ReleaseLock(ctx context.Context, envOrLockID, reason string, force bool) (stella.Lock, error)
+	LiftHold(ctx context.Context, env stella.EnvName, holdID, reason string) ([]stella.Hold, error)
+}
+
+// session is one opened config repository with its engine.
+type session struct {
+	engine engine
+	// protected reports whether the environment's file, at a commit that the
+	// engine has read, wants changes to be confirmed.
+	protected func(ctx context.Context, env stella.EnvName, commit string) (bool, error)
+	close     func() error // nil: nothing to close
+}
+
+// openFunc opens a session whose engine tells notify what it does.
+type openFunc func(ctx context.Context, notify func(reconciler.Event)) (*session, error)

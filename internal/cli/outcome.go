@@ -1,0 +1,261 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/reconciler"
+)
+
+// outcomeError says that a request was carried out and did not end well. Its
+// document was printed.
+type outcomeError struct {
+	code int
+	err  error
+}
+
+func (o *outcomeError) Error() string { return o.err.Error() }
+func (o *outcomeError) Unwrap() error { return o.err }
+
+// severalError says that some of several requests did not end well; each was
+// told already.
+type severalError struct {
+	code int
+	what string
+}
+
+func (s *severalError) Error() string { return s.what }
+
+// outcomeDoc is the document of a request: a deploy, a rollback, one
+// environment of a pass.
+type outcomeDoc struct {
+	Environment stella.EnvName       `json:"environment"`
+	Deployment  *stella.Deployment   `json:"deployment"` // that carried it out, by whomever
+	Rollback    *stella.Deployment   `json:"rollback"`   // the automatic one that followed
+	Nothing     bool                 `json:"nothing"`
+	Detached    bool                 `json:"detached"`
+	Sync        stella.Sync          `json:"sync"`
+	Reason      string               `json:"reason"`
+	Commit      string               `json:"commit"`
+	Proposal    *reconciler.Proposal `json:"proposal"`
+	ExitCode    int                  `json:"exitCode"`
+	Error       *failure             `json:"error"` // why it could not be carried out
+}
+
+func newOutcomeDoc(env stella.EnvName, o reconciler.Outcome) outcomeDoc {
+	return outcomeDoc{
+		Environment: env, Deployment: o.Deployment, Rollback: o.Rollback, Nothing: o.Nothing, Detached: o.Detached,
+		Sync: o.Sync, Reason: o.Reason, Commit: o.Commit, Proposal: o.Proposal, ExitCode: exitOfOutcome(o),
+	}
+}
+
+// printOutcome prints how a request ended and returns what its exit code is
+// made from. An error with a deployment to show is shown with it.
+func (a *App) printOutcome(env stella.EnvName, o reconciler.Outcome, err error) error {
+	if err != nil && o.Deployment == nil {
+		return err
+	}
+	doc := newOutcomeDoc(env, o)
+	if err != nil {
+		err = &outcomeError{code: a.exitOf(o, err), err: err}
+		f := a.failure(err)
+		doc.Error, doc.ExitCode = &f, f.ExitCode
+	}
+	printed := a.print(view{
+		doc: struct {
+			SchemaVersion int `json:"schemaVersion"`
+			outcomeDoc
+		}{1, doc},
+		names: outcomeNames(o),
+		list:  outcomeList(doc),
+	})
+	if err == nil {
+		err = verdict(env, o)
+	}
+	if err == nil {
+		// Only now: that the result could not be written does not change it.
+		return printed
+	}
+	return err
+}
+
+// printNothing prints that there is nothing to do.
+func (a *App) printNothing(o reconciler.Outcome) error {
+	return a.printOutcome(a.environment, o, nil)
+}
+
+func outcomeNames(o reconciler.Outcome) []string {
+	var names []string
+	for _, d := range []*stella.Deployment{o.Deployment, o.Rollback} {
+		if d != nil {
+			names = append(names, d.ID)
+		}
+	}
+	return names
+}
+
+func outcomeList(docs ...outcomeDoc) *list {
+	l := &list{columns: columns("ENVIRONMENT", "DEPLOYMENT", "KIND", "STATUS", "RELEASE", "SYNC", "TOOK", "+COMMIT")}
+	for _, doc := range docs {
+		for _, d := range []*stella.Deployment{doc.Deployment, doc.Rollback} {
+			if d != nil && !doc.Nothing {
+				l.add(text(string(doc.Environment)), text(d.ID), text(string(d.Kind)), styled(styleOfStatus(d.Status), string(d.Status)),
+					text(d.Release), styled(styleOfSync(doc.Sync), string(doc.Sync)), duration(d.DurationSeconds), gitID(d.Commit))
+			}
+		}
+		if doc.Deployment == nil || doc.Nothing {
+			d := orZero(doc.Deployment)
+			l.add(text(string(doc.Environment)), text(d.ID), text(""), text(nothingWord(doc)), text(d.Release),
+				styled(styleOfSync(doc.Sync), string(doc.Sync)), text(""), gitID(doc.Commit))
+		}
+	}
+	return l
+}
+
+func orZero(d *stella.Deployment) stella.Deployment {
+	if d == nil {
+		return stella.Deployment{}
+	}
+	return *d
+}
+
+func nothingWord(doc outcomeDoc) string {
+	switch {
+	case doc.Error != nil:
+		return doc.Error.Code
+	case doc.Proposal != nil:
+		return "proposed"
+	case doc.Detached:
+		return "recorded"
+	}
+	return "nothing to do"
+}
+
+// verdict puts in words why a request did not simply end well, and what to do
+// next; nil when it did.
+func verdict(env stella.EnvName, o reconciler.Outcome) error {
+	code := exitOfOutcome(o)
+	if code == exitDone {
+		return nil
+	}
+	what, hint := verdictWords(env, o)
+	return stella.WithHint(&outcomeError{code: code, err: errors.New(what)}, hint)
+}
+
+func verdictWords(env stella.EnvName, o reconciler.Outcome) (what, hint string) {
+	d := o.Deployment
+	switch {
+	case o.Rollback != nil && o.Rollback.Status == stella.Succeeded:
+		return fmt.Sprintf("%s; %s is back on %s (%s), verified", because(d), env, o.Rollback.Restores, o.Rollback.Release),
+			fmt.Sprintf("run 'stella rollback trace %s' for the steps, then deploy a fix", d.ID)
+	case o.Rollback != nil:
+		return fmt.Sprintf("%s; its automatic rollback %s", because(d), because(o.Rollback)),
+			fmt.Sprintf("run 'stella rollback status %s' to see what runs where", env)
+	case d != nil && d.Status != stella.Succeeded:
+		return because(d), hintOfStatus(env, *d)
+	case o.Proposal != nil:
+		return fmt.Sprintf("%s waits for review", where(*o.Proposal)), "merge it; 'stella why " + string(env) + "' shows when it is in effect"
+	}
+	what = fmt.Sprintf("%s is %s", env, o.Sync)
+	if o.Reason != "" {
+		what += ": " + o.Reason
+	}
+	return what, fmt.Sprintf("run 'stella why %s'", env)
+}
+
+// because is a deployment's end in words.
+func because(d *stella.Deployment) string {
+	if d == nil {
+		return "the deployment did not succeed"
+	}
+	what := fmt.Sprintf("%s %s", d.ID, d.Status)
+	if d.Status.Open() {
+		what = fmt.Sprintf("%s is still %s", d.ID, d.Status)
+	}
+	if d.Error != "" {
+		what += ": " + d.Error
+	}
+	return what
+}
+
+func hintOfStatus(env stella.EnvName, d stella.Deployment) string {
+	switch d.Status {
+	case stella.Errored:
+		return fmt.Sprintf("nothing was touched; mend that, then run 'stella reconcile %s'", env)
+	case stella.Partial:
+		return fmt.Sprintf("run 'stella orch env status %s --detailed', then 'stella reconcile %s' or 'stella rollback %s'", env, env, env)
+	case stella.Aborted:
+		return fmt.Sprintf("run 'stella reconcile %s' to go on or 'stella rollback %s' to go back", env, env)
+	case stella.Superseded:
+		return fmt.Sprintf("a newer one took its place: run 'stella orch deployments list %s'", env)
+	case stella.Pending, stella.Running:
+		return fmt.Sprintf("run 'stella why %s' to see what it waits for", env)
+	case stella.Failed, stella.Succeeded:
+	}
+	return fmt.Sprintf("run 'stella rollback trace %s' for the steps, then 'stella rollback %s' or deploy a fix", d.ID, env)
+}
+
+func where(p reconciler.Proposal) string {
+	if p.URL != "" {
+		return p.URL
+	}
+	return "branch " + p.Branch
+}
+
+// pass is one environment's part of a command over several.
+type pass struct {
+	env     stella.EnvName
+	outcome reconciler.Outcome
+	err     error
+}
+
+// printPasses prints several outcomes as one document and returns the worst.
+func (a *App) printPasses(passes []pass) error {
+	docs := []outcomeDoc{}
+	var names []string
+	var codes []int
+	for _, p := range passes {
+		doc := newOutcomeDoc(p.env, p.outcome)
+		a.environment = p.env
+		if err := errors.Join(p.err, orNil(p.err == nil, verdict(p.env, p.outcome))); err != nil {
+			f := a.failure(err)
+			a.complain(f)
+			doc.ExitCode = f.ExitCode
+			if p.err != nil {
+				doc.Error = &f
+			}
+		}
+		docs, codes, names = append(docs, doc), append(codes, doc.ExitCode), append(names, outcomeNames(p.outcome)...)
+	}
+	printed := a.print(view{
+		doc: struct {
+			SchemaVersion int          `json:"schemaVersion"`
+			Environments  []outcomeDoc `json:"environments"`
+		}{1, docs},
+		names: names,
+		list:  outcomeList(docs...),
+	})
+	code := worst(codes)
+	if code == exitDone {
+		return printed
+	}
+	return &severalError{code: code, what: fmt.Sprintf("%d of %s did not end well", notDone(codes), count(len(codes), "environment"))}
+}
+
+func orNil(use bool, err error) error {
+	if use {
+		return err
+	}
+	return nil
+}
+
+func notDone(codes []int) int {
+	n := 0
+	for _, c := range codes {
+		if c != exitDone {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/term"
+	"github.com/stella-ops/stella/reconciler"
+)
+
+// planDoc is the document of `plan` and of every dry run.
+type planDoc struct {
+	SchemaVersion int `json:"schemaVersion"`
+	reconciler.Plan
+}
+
+func planView(plan reconciler.Plan) view {
+	return view{
+		doc:   planDoc{1, plan},
+		names: []string{plan.Hash},
+		page:  func(p *page) { writePlan(p, plan) },
+	}
+}
+
+// announce says on stderr what a command is about to do.
+func (a *App) announce(plan *reconciler.Plan) {
+	if plan == nil || a.flags.quiet {
+		return
+	}
+	p := &page{screen: a.err(), now: a.process.Now()}
+	writePlan(p, *plan)
+	// Whoever looks on may have left; the work goes on.
+	_ = p.flush()
+}
+
+func writePlan(p *page, plan reconciler.Plan) {
+	p.heading(planTitle(plan))
+	p.fields(
+		field{label: "release", value: plan.Release},
+		field{label: "from commit", value: shortID(plan.Commit)},
+		field{label: "plan hash", value: plan.Hash},
+	)
+	planCommits(p, plan)
+	planTargets(p, plan)
+	planArtifacts(p, plan)
+	for _, c := range plan.Crosses {
+		p.indented(term.Warn, "goes back across %s: %s", c.Version, c.Reason)
+	}
+	for _, w := range plan.Warnings {
+		p.indented(term.Warn, "warning: %s", w)
+	}
+	for _, f := range plan.Findings {
+		p.indented(term.Bad, "refused: %s", f.Message)
+		if f.Fix != "" {
+			p.indented(term.Plain, "  %s", f.Fix)
+		}
+	}
+}
+
+func planTitle(plan reconciler.Plan) string {
+	actions, targets := 0, 0
+	for _, t := range plan.Targets {
+		actions += len(t.Actions)
+		if len(t.Actions) > 0 {
+			targets++
+		}
+	}
+	switch {
+	case plan.Empty && len(plan.Files) == 0:
+		return fmt.Sprintf("%s: nothing to change", plan.Environment)
+	case plan.Empty:
+		return fmt.Sprintf("%s: %s in Git, nothing to change on the targets", plan.Environment, count(len(plan.Files), "file"))
+	}
+	return fmt.Sprintf("%s: %s on %s", plan.Environment, count(actions, "change"), count(targets, "target"))
+}
+
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func planCommits(p *page, plan reconciler.Plan) {
+	for _, c := range plan.Reverts {
+		p.indented(term.Plain, "undoes %s", shortID(c))
+	}
+	for _, f := range plan.Files {
+		p.indented(term.Plain, "%s %s", f.Op, f.Path)
+	}
+}
+
+func planTargets(p *page, plan reconciler.Plan) {
+	batches := 0
+	for _, t := range plan.Targets {
+		batches = max(batches, t.Batch)
+	}
+	for _, t := range plan.Targets {
+		if len(t.Actions) == 0 && len(t.Changes) == 0 {
+			continue
+		}
+		title := t.Target
+		if batches > 1 {
+			title += fmt.Sprintf(" (batch %d of %d)", t.Batch, batches)
+		}
+		p.heading(title)
+		for _, action := range t.Actions {
+			p.indented(styleOfOp(action.Op), "%-6s %s  %s", action.Op, action.Resource.ID, action.Cause)
+			writeChanges(p, action.Changes)
+		}
+		writeRest(p, t)
+	}
+}
+
+// writeRest shows the differences that lead to no action: those that a rule
+// ignores.
+func writeRest(p *page, t reconciler.TargetPlan) {
+	rest := slices.DeleteFunc(slices.Clone(t.Changes), func(c stella.Change) bool { return !c.Ignored })
+	for _, c := range rest {
+		p.indented(term.Dim, "ignored %s %s: %s", c.Resource, pointer(c.Path), c.Reason)
+	}
+}
+
+func writeChanges(p *page, changes []stella.Change) {
+	for _, c := range changes {
+		if c.Path == "" {
+			continue // the whole resource: the action says so
+		}
+		p.indented(term.Plain, "         %s: %s → %s", pointer(c.Path), value(c.Live), value(c.Desired))
+	}
+}
+
+// pointer is a JSON Pointer as people read it.
+func pointer(path string) string {
+	return strings.NewReplacer("~1", "/", "~0", "~").Replace(strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "."))
+}
+
+func styleOfOp(op stella.Op) term.Style {
+	switch op {
+	case stella.OpCreate:
+		return term.Good
+	case stella.OpUpdate:
+		return term.Warn
+	case stella.OpRemove:
+		return term.Bad
+	}
+	return term.Plain
+}
+
+func planArtifacts(p *page, plan reconciler.Plan) {
+	l := &list{columns: columns("IMAGE", "FROM", "PROBLEM")}
+	for _, c := range plan.Artifacts {
+		where := styled(term.Good, c.Where)
+		if !c.Available {
+			where = styled(term.Bad, "nowhere")
+		}
+		l.add(text(longImage(c.Image)), where, text(c.Error))
+	}
+	p.list("Images", l)
+}
