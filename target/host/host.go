@@ -6,17 +6,26 @@
 // The invariant: what [Host.Observe] reports was read from the processes that
 // run and the files that lie there, never from what was last asked for; and a
 // release that is started is complete, sealed and read-only. The package knows
-// nothing of environments' engine, Git or the ledger.
+// nothing of the engine, of Git or of the ledger.
+//
+// Processes are supervised by a shim of our own on every machine; where systemd
+// runs it is not used.
 package host
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/artifact"
+	"github.com/stella-ops/stella/internal/durable"
+	"github.com/stella-ops/stella/internal/safe"
 )
 
 // Puller fetches images; *artifact.Client does.
@@ -30,54 +39,87 @@ type Puller interface {
 type Config struct {
 	Environment  stella.EnvName
 	Name         string       // of the target
-	Root         string       // absolute; everything that is put on the machine lies below it
+	Root         string       // absolute; all that is put on the machine lies below it
 	AllowedRoots []string     // Root must lie below one of them
-	AllowRoot    bool         // a process may run as root
+	AllowRoot    bool         // a service may run as root; without it that is refused
 	Images       Puller       // may be nil where nothing is prepared
-	Executable   string       // this program's file, run again as the shim
+	Executable   string       // absolute path of this program, run again as the shim; may be empty where nothing is started
 	Machine      string       // identity recorded at first contact; empty before it
 	Logger       *slog.Logger // nil means none
 }
 
-// Host is one bare host target.
-type Host struct{ cfg Config }
-
-var errTODO = errors.New("not built yet")
-
-// Open opens the target. It creates nothing.
-func Open(ctx context.Context, c Config) (*Host, error) { return &Host{cfg: c}, errTODO }
-
-// Observe reads what runs and changes nothing.
-func (h *Host) Observe(ctx context.Context) (stella.State, error) { return stella.State{}, errTODO }
-
-// Prepare checks that the target can do what is desired and fetches everything
-// that is not there. It touches nothing that runs.
-func (h *Host) Prepare(ctx context.Context, desired stella.State, fence int64) error { return errTODO }
-
-// Apply carries out the order's actions.
-func (h *Host) Apply(ctx context.Context, o stella.Order, report func(stella.Action, error)) error {
-	return errTODO
+// Host is one bare host target. Its methods may be called from several
+// goroutines and processes: whoever writes takes the target's file lock.
+type Host struct {
+	cfg     Config
+	lay     layout
+	machine string
+	uid     int  // effective, of this process
+	chroots bool // services run in a root of their own: this process is root
+	log     *slog.Logger
+	images  func(ctx context.Context, a stella.Artifact, dir string) (pulled, error) // nil: nowhere to pull from
+	trip    func(effect string, done bool) error                                     // tests: fails or kills at an effect; nil otherwise
 }
 
-// Has reports whether the image is unpacked and sealed on the target.
-func (h *Host) Has(ctx context.Context, a stella.Artifact) (bool, error) { return false, errTODO }
-
-// Exec runs a command beside a component, as its user.
-func (h *Host) Exec(ctx context.Context, component string, command []string) (string, error) {
-	return "", errTODO
+// Open opens the target. It creates nothing and needs no close. A root that is
+// not allowed is of class stella.ErrInvalid; a machine that is not the recorded
+// one, or a root that was copied from another machine, of stella.ErrUnreachable;
+// a root that another target has, of stella.ErrRefused.
+func Open(_ context.Context, c Config) (*Host, error) {
+	if err := supported(); err != nil {
+		return nil, err
+	}
+	if err := checkRoot(c.Root, c.AllowedRoots, os.Geteuid()); err != nil {
+		return nil, fmt.Errorf("target %s: %w", c.Name, err)
+	}
+	h := &Host{
+		cfg: c, lay: layout{c.Root}, machine: identity(c.Root), uid: os.Geteuid(), chroots: os.Geteuid() == 0,
+		log: c.Logger,
+	}
+	if h.log == nil {
+		h.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if c.Images != nil {
+		h.images = pullFrom(c.Images)
+	}
+	if c.Machine != "" && c.Machine != h.machine {
+		return nil, notTheMachine(c.Name)
+	}
+	t, err := h.readTarget()
+	if err != nil {
+		return nil, err
+	}
+	if err := h.owns(t); err != nil {
+		return nil, err
+	}
+	return h, nil
 }
 
-// Logs returns the end of a component's output.
-func (h *Host) Logs(ctx context.Context, component string, maxBytes int64) ([]byte, error) {
-	return nil, errTODO
+func notTheMachine(name string) error {
+	err := fmt.Errorf("%w: this is not the machine of %s", stella.ErrUnreachable, safe.Line(name))
+	return stella.WithHint(err, "run this on the machine that the target was first applied on, or give the target another name")
 }
 
-// Stop ends every process that was started here.
-func (h *Host) Stop(ctx context.Context, fence int64) error { return errTODO }
+// identity names this machine and root: a reinstalled machine, a copied disk
+// and a second root are all somebody else.
+func identity(root string) string {
+	sum := sha256.Sum256([]byte("stella host " + durable.MachineID() + "\x00" + filepath.Clean(root)))
+	return hex.EncodeToString(sum[:16])
+}
 
-// Remove stops everything and removes all but the volumes.
-func (h *Host) Remove(ctx context.Context, fence int64) error { return errTODO }
-
-// Shim is the hidden command `host-shim`; args are those after its name. It
-// returns the process's exit status.
-func Shim(ctx context.Context, args []string, stderr io.Writer) int { return 2 }
+// effect carries out one effect on the machine. Every write goes through it, so
+// that tests can fail or crash before and after each.
+func (h *Host) effect(name string, do func() error) error {
+	if h.trip != nil {
+		if err := h.trip(name, false); err != nil {
+			return err
+		}
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	if h.trip != nil {
+		return h.trip(name, true)
+	}
+	return nil
+}

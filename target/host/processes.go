@@ -1,0 +1,167 @@
+package host
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/durable"
+)
+
+// allProcesses lists the pids of /proc.
+func allProcesses() []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// parents maps every process that has not ended to its parent: field 4 of
+// /proc/PID/stat, proc(5).
+func parents() map[int]int {
+	out := map[int]int{}
+	for _, pid := range allProcesses() {
+		data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+		if err != nil {
+			continue
+		}
+		f := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+		if len(f) < 2 || f[0] == "Z" || f[0] == "X" {
+			continue
+		}
+		if parent, err := strconv.Atoi(f[1]); err == nil {
+			out[pid] = parent
+		}
+	}
+	return out
+}
+
+// descendants lists the processes below pid that have not ended.
+func descendants(pid int) []int {
+	tree := parents()
+	var out []int
+	for p := range tree {
+		for up, hops := tree[p], 0; up > 0 && hops < len(tree); up, hops = tree[up], hops+1 {
+			if up == pid {
+				out = append(out, p)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// releaseOf names the service of this target and the release whose files a
+// process runs from; empty for none. A process belongs to it when its root, its working directory
+// or its executable lies in one of the service's releases, which holds for
+// whatever it forked, however far that got away.
+func (h *Host) releaseOf(pid int) (service, release string) {
+	if pid <= 0 {
+		return "", ""
+	}
+	prefix := h.lay.services() + "/"
+	for _, link := range []string{"root", "cwd", "exe"} {
+		path, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), link))
+		if err != nil {
+			continue
+		}
+		rest, ok := strings.CutPrefix(path, prefix)
+		if !ok {
+			continue
+		}
+		if parts := strings.Split(rest, "/"); len(parts) >= 3 && parts[1] == "releases" {
+			return parts[0], parts[2]
+		}
+	}
+	return "", ""
+}
+
+func (h *Host) serviceOf(pid int) string {
+	service, _ := h.releaseOf(pid)
+	return service
+}
+
+// processesOf lists what runs from a service's releases.
+func (h *Host) processesOf(service string) []int {
+	self := os.Getpid()
+	var out []int
+	for _, pid := range allProcesses() {
+		if pid != self && h.serviceOf(pid) == service {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// shimOf returns the living shim of a service.
+func (l layout) shimOf(service string) (durable.Process, bool) {
+	data, err := os.ReadFile(l.pid(service))
+	if err != nil {
+		return durable.Process{}, false
+	}
+	p, err := durable.ParseProcess(strings.TrimSpace(string(data)))
+	if err != nil {
+		return durable.Process{}, false
+	}
+	return p, p.Local() && p.Alive()
+}
+
+// signalProcess sends a signal to that very process, whoever has its pid by
+// then. One that has ended is fine.
+func signalProcess(p durable.Process, sig int) error {
+	fd, err := openPidfd(p.PID)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	defer func() { _ = os.NewFile(uintptr(fd), "pidfd").Close() }()
+	// The descriptor names one process for good; only now is it known which.
+	if !p.Alive() {
+		return nil
+	}
+	return ignoreGone(signalPidfd(fd, sig))
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, errNoProcess) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// killAll sends SIGKILL to what list returns until it returns nothing. A
+// process that forks while it is looked for is found on the next round.
+func killAll(list func() []int, most time.Duration) error {
+	deadline := time.Now().Add(most)
+	for {
+		pids := list()
+		if len(pids) == 0 {
+			return nil
+		}
+		for _, pid := range pids {
+			if p, err := durable.FindProcess(pid); err == nil {
+				_ = signalProcess(p, sigKill) // one that can not be killed is found again
+			}
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%w: %d processes do not die, one is %d", stella.ErrTimeout, len(pids), pids[0])
+		}
+		<-time.After(killPoll)
+	}
+}
+
+// killPoll is short beside the milliseconds in which a killed process is gone.
+const killPoll = 5 * time.Millisecond

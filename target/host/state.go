@@ -1,0 +1,110 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/drift"
+	"github.com/stella-ops/stella/internal/durable"
+)
+
+// specFile is spec.json: what the shim of a service runs. It changes only while
+// no shim of the service lives, so that it is always what the living one was
+// started with. It is a stored format.
+type specFile struct {
+	SchemaVersion int             `json:"schemaVersion"` // 1
+	Resource      stella.Resource `json:"resource"`      // as desired when it was applied
+	Release       string          `json:"release"`       // name below releases/
+	AllowRoot     bool            `json:"allowRoot"`
+	AppliedAt     time.Time       `json:"appliedAt"`
+}
+
+// digest identifies a spec: the shim says in its status which one it runs.
+func (s specFile) digest() (stella.Digest, error) { return drift.Digest(s) }
+
+// readSpec reads what the shim runs, or will run; fs.ErrNotExist where the
+// service is not one of ours.
+func (l layout) readSpec(service string) (specFile, error) {
+	var s specFile
+	err := readJSON(l.spec(service), &s)
+	return s, err
+}
+
+// statusFile is status.json: what the shim says of its process. It is written
+// by rename but not synced: after a power cut nothing runs anyway. It is a
+// stored format.
+type statusFile struct {
+	SchemaVersion int              `json:"schemaVersion"` // 1
+	Spec          stella.Digest    `json:"spec"`          // of the spec that runs
+	State         stella.RunState  `json:"state"`
+	Process       string           `json:"process"` // durable.Process of the main process; empty where none runs
+	Health        stella.RunHealth `json:"health"`
+	Restarts      int              `json:"restarts"`  // since the shim started
+	Since         time.Time        `json:"since"`     // when it entered State
+	Detail        string           `json:"detail"`    // for people, printable
+	Completed     bool             `json:"completed"` // ended with success and is not started again
+	InPlace       bool             `json:"inPlace"`   // without a root of its own
+}
+
+// completed is the detail of a one-shot that ended as it should.
+const completed = "completed"
+
+func (l layout) readStatus(service string) (statusFile, error) {
+	var s statusFile
+	err := readJSON(l.status(service), &s)
+	return s, err
+}
+
+// writeStatus replaces status.json. Only the shim calls it, under its lock, so
+// that one temporary name is enough.
+func (l layout) writeStatus(service string, s statusFile) error {
+	data, err := encodeJSON(s)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(l.service(service), ".status.tmp")
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return errors.Join(err, ignoreMissing(os.Remove(tmp)))
+	}
+	return os.Rename(tmp, l.status(service))
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// process is the main process that the status names, while it lives.
+func (s statusFile) process() (durable.Process, bool) {
+	p, err := durable.ParseProcess(s.Process)
+	return p, err == nil && p.Local() && p.Alive()
+}
+
+// ourServices lists the services that have a spec, sorted by name. A directory
+// without one was made by somebody else, or is kept for its releases.
+func (h *Host) ourServices() ([]string, error) {
+	entries, err := os.ReadDir(h.lay.services())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list services: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if _, err := stella.ParseName(e.Name()); err != nil || !e.IsDir() {
+			continue
+		}
+		if _, err := os.Lstat(h.lay.spec(e.Name())); err == nil {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
