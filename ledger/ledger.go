@@ -255,3 +255,8 @@ func backoff(ctx context.Context, n int) error {
 		return context.Cause(ctx)
 	}
 }
+
+// Verify proves the environment's chain; see the function [Verify].
+func (l *Ledger) Verify(ctx context.Context, env stella.EnvName, exists func(commit string) bool) (Report, error) {
+	return Verify(ctx, l.store, env, exists)
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
 )
 
 // run is one deployment while this process carries it out.
@@ -113,17 +114,28 @@ func (r *run) execute(ctx context.Context) error {
 		return err
 	}
 	batches := Batches(r.scene.env, r.scene.desired)
+	var failures error
 	for i, batch := range batches {
 		if err := r.batch(ctx, batch, i == len(batches)-1); err != nil {
-			return err
+			failures = errors.Join(failures, err)
+			if !r.goesOn(err) {
+				return failures
+			}
 		}
 		if i < len(batches)-1 {
 			if err := r.pause(ctx); err != nil {
-				return err
+				return errors.Join(failures, err)
 			}
 		}
 	}
-	return nil
+	return failures
+}
+
+// goesOn reports whether the next batch follows on a failure: only where the
+// environment says so, and never when we were told to stop or lost the lock.
+func (r *run) goesOn(err error) bool {
+	return r.scene.env.Rollout.OnFailure == configrepo.OnFailureContinue &&
+		!errors.Is(err, errStopped) && context.Cause(r.held) == nil
 }
 
 // baselineChecks runs the checks once before anything is touched: what was

@@ -61,11 +61,8 @@ func (r *run) probe(ctx context.Context, names []string) []health.Result {
 	_ = r.each(names, func(name string) error {
 		start := time.Now()
 		res := health.Result{Name: "as desired", Target: name}
-		if why := r.fault(ctx, name); why != "" {
-			res.Error = why
-		} else {
-			res.OK = true
-		}
+		res.Instance, res.Error = r.fault(ctx, name)
+		res.OK = res.Error == ""
 		res.Latency = time.Since(start)
 		results[index(names, name)] = res
 		return nil
@@ -73,25 +70,39 @@ func (r *run) probe(ctx context.Context, names []string) []health.Result {
 	return results
 }
 
-// fault says what is wrong with a target, empty for nothing.
-func (r *run) fault(ctx context.Context, name string) string {
+// fault says what is wrong with a target, empty for nothing, and which
+// processes it saw: a component that was restarted between two looks must be
+// stable anew.
+func (r *run) fault(ctx context.Context, name string) (instance, why string) {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
 	live, err := r.survey.site(name).target.Observe(ctx)
 	if err != nil {
-		return err.Error()
+		return "", err.Error()
 	}
+	instance = instances(live)
 	want, _ := r.scene.desired.Target(name)
-	changes := drift.Compare(want, live, r.scene.env.Drift.Ignore, time.Now())
 	if why := troubles(live); why != "" {
-		return why
+		return instance, why
 	}
-	for _, c := range changes {
+	for _, c := range drift.Compare(want, live, r.scene.env.Drift.Ignore, time.Now()) {
 		if !c.Ignored {
-			return fmt.Sprintf("%s%s is not as desired (%s)", c.Resource, c.Path, c.Class)
+			return instance, fmt.Sprintf("%s%s is not as desired (%s)", c.Resource, c.Path, c.Class)
 		}
 	}
-	return ""
+	return instance, ""
+}
+
+// instances identifies the processes that a target was seen to run.
+func instances(live stella.State) string {
+	if live.Observed == nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, c := range live.Observed.Components {
+		fmt.Fprintf(&b, "%s %d %d;", c.Name, c.Restarts, c.Since.UnixNano())
+	}
+	return b.String()
 }
 
 // troubles names the first component that does not run or is not healthy.

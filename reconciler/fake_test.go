@@ -1,0 +1,140 @@
+package reconciler_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/artifact"
+	"github.com/stella-ops/stella/reconciler"
+)
+
+// machine is a target in memory that behaves: it keeps what was applied,
+// refuses a stale fence, and runs what it was told, for better or worse.
+type machine struct {
+	mu      sync.Mutex
+	state   stella.State
+	sticker *stella.Sticker
+	fence   int64
+	since   time.Time
+	starts  int
+
+	down      bool            // nobody answers
+	sick      map[string]bool // images, by digest, whose health check fails
+	failApply bool            // the next apply fails half way
+	block     chan struct{}   // Prepare waits for it
+	prepared  func()          // told when Prepare begins
+}
+
+func (m *machine) Observe(context.Context) (stella.State, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down {
+		return stella.State{}, fmt.Errorf("machine is off: %w", stella.ErrUnreachable)
+	}
+	s := stella.State{Resources: append([]stella.Resource(nil), m.state.Resources...)}
+	s.Observed = &stella.Observation{At: time.Now(), Fence: m.fence, Sticker: m.sticker, Machine: "machine"}
+	for _, r := range s.Resources {
+		image, _ := r.Fields["image"].(string)
+		a, _ := stella.ParseArtifact(image)
+		c := stella.ComponentStatus{Name: string(r.ID)[len("service/"):], Running: image, State: stella.RunRunning, Health: stella.RunHealthHealthy, Since: m.since}
+		if m.sick[string(a.Digest)] {
+			c.Health, c.Detail = stella.RunHealthUnhealthy, "its check fails"
+		}
+		s.Observed.Components = append(s.Observed.Components, c)
+	}
+	return s, nil
+}
+
+func (m *machine) Prepare(ctx context.Context, _ stella.State, _ int64) error {
+	if m.prepared != nil {
+		m.prepared()
+	}
+	if m.block == nil {
+		return nil
+	}
+	select {
+	case <-m.block:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (m *machine) Apply(_ context.Context, o stella.Order, report func(stella.Action, error)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.down:
+		return fmt.Errorf("machine is off: %w", stella.ErrUnreachable)
+	case o.Fence < m.fence:
+		return fmt.Errorf("fence %d after %d: %w", o.Fence, m.fence, stella.ErrFenced)
+	}
+	m.fence = o.Fence
+	for _, a := range o.Actions {
+		if m.failApply {
+			m.failApply = false
+			m.state = stella.State{}
+			err := errors.New("the disk is full")
+			report(a, err)
+			return err
+		}
+		m.starts++
+		m.since = time.Now()
+		report(a, nil)
+	}
+	m.state = stella.State{Resources: o.Desired.Resources}
+	m.sticker = &o.Sticker
+	return nil
+}
+
+func (m *machine) Stop(context.Context, int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state = stella.State{}
+	return nil
+}
+
+func (m *machine) Remove(ctx context.Context, fence int64) error { return m.Stop(ctx, fence) }
+
+// site is all machines of a test, by name.
+type site map[string]*machine
+
+func (s site) Open(_ context.Context, spec reconciler.TargetSpec) (reconciler.Target, error) {
+	m, ok := s[spec.Target.Name]
+	if !ok {
+		return nil, fmt.Errorf("no machine %s: %w", spec.Target.Name, stella.ErrUnreachable)
+	}
+	return m, nil
+}
+
+// shelf is a registry in memory: tag → digest, and what is missing.
+type shelf struct {
+	tags    map[string]stella.Digest
+	missing map[stella.Digest]bool
+}
+
+func (s *shelf) Resolve(_ context.Context, a stella.Artifact) (stella.Artifact, error) {
+	if a.Digest == "" {
+		d, ok := s.tags[a.Tag]
+		if !ok {
+			return a, fmt.Errorf("tag %s: %w", a.Tag, stella.ErrNotFound)
+		}
+		a.Digest = d
+	}
+	return a, nil
+}
+
+func (s *shelf) Check(_ context.Context, a stella.Artifact, _ ...artifact.Platform) (artifact.Report, error) {
+	if s.missing[a.Digest] {
+		return artifact.Report{}, fmt.Errorf("manifest %s: %w", a.Digest.Short(), stella.ErrNotFound)
+	}
+	return artifact.Report{Available: true}, nil
+}
+
+func (s *shelf) Pull(context.Context, stella.Artifact, artifact.Platform, string) (*artifact.Image, error) {
+	return nil, stella.ErrUnsupported // machines in memory need no files
+}
