@@ -1,12 +1,12 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
-	"errors"
-	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -32,8 +32,8 @@ type Config struct {
 	Timeout time.Duration
 	// PullTimeout bounds one Pull; zero means 30 minutes.
 	PullTimeout time.Duration
-	// StallTimeout is how long a transfer may bring next to nothing before it is
-	// cut and tried again; zero means 30 seconds.
+	// StallTimeout is how long a transfer may bring next to nothing (less than
+	// 1 KiB a second) before it is cut and tried again; zero means 30 seconds.
 	StallTimeout time.Duration
 	// Attempts is how often one request is tried; zero means 4.
 	Attempts int
@@ -54,62 +54,70 @@ type Limits struct {
 	Entries           int   // files, directories and links of all layers together; 500,000
 }
 
-// Client resolves, checks and pulls images. It is safe for concurrent use.
-type Client struct{ cfg Config }
+func (c Config) withDefaults() Config {
+	c.Timeout = cmp.Or(c.Timeout, time.Minute)
+	c.PullTimeout = cmp.Or(c.PullTimeout, 30*time.Minute)
+	c.StallTimeout = cmp.Or(c.StallTimeout, 30*time.Second)
+	c.Attempts = cmp.Or(c.Attempts, 4)
+	c.Limits = Limits{
+		ManifestBytes:     cmp.Or(c.Limits.ManifestBytes, 4<<20),
+		Layers:            cmp.Or(c.Limits.Layers, 128), // overlayfs takes no more
+		BlobBytes:         cmp.Or(c.Limits.BlobBytes, 4<<30),
+		ImageBytes:        cmp.Or(c.Limits.ImageBytes, 8<<30),
+		UncompressedBytes: cmp.Or(c.Limits.UncompressedBytes, 16<<30),
+		Ratio:             cmp.Or(c.Limits.Ratio, 200),
+		Entries:           cmp.Or(c.Limits.Entries, 500_000),
+	}
+	if c.Getenv == nil {
+		c.Getenv = func(string) string { return "" }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Client resolves, checks and pulls images. It is safe for concurrent use, and
+// keeps connections and tokens between calls.
+//
+// All its errors have one of these classes: stella.ErrNotFound and ErrDenied
+// when the registry says so, ErrUnreachable when it gives no usable answer in
+// time, ErrTampered when bytes are not what their digest says, ErrInvalid and
+// ErrUnsupported when the image is not one that can be used, ErrRefused when
+// the registry sends us where it must not. A call that the caller ended gives
+// the cause of its context.
+type Client struct {
+	cfg Config
+
+	mu       sync.Mutex          // guards below
+	networks map[string]*network // by registry
+	sessions map[string]*session // by registry/repository
+}
 
 // New returns a client. It does no I/O.
-func New(c Config) *Client { return &Client{cfg: c} }
-
-var errTODO = errors.New("not built yet")
+func New(c Config) *Client {
+	return &Client{cfg: c.withDefaults(), networks: map[string]*network{}, sessions: map[string]*session{}}
+}
 
 // Resolve returns a with the digest that its tag has now; the tag stays. With a
-// digest already, it is verified to exist.
+// digest already, that is verified to exist, and the tag is not looked at.
 func (c *Client) Resolve(ctx context.Context, a stella.Artifact) (stella.Artifact, error) {
-	return a, errTODO
+	ctx, cancel := within(ctx, c.cfg.Timeout)
+	defer cancel()
+	s, err := c.session(a)
+	if err != nil {
+		return stella.Artifact{}, err
+	}
+	m, err := s.manifest(ctx, "resolve "+a.String(), reference(a), nil)
+	if err != nil {
+		return stella.Artifact{}, err
+	}
+	a.Digest = m.digest
+	return a, nil
 }
 
-// Missing is a part of an image that the registry does not give.
-type Missing struct {
-	Digest stella.Digest `json:"digest"`
-	Kind   string        `json:"kind"`  // "manifest", "config" or "layer"
-	Error  string        `json:"error"` // why, in words for a person
+// reference returns what names the artifact in its repository: the digest
+// where there is one.
+func reference(a stella.Artifact) string {
+	return cmp.Or(string(a.Digest), a.Tag)
 }
-
-// Report is what a registry has of an image.
-type Report struct {
-	Artifact  stella.Artifact `json:"artifact"`  // with its digest
-	MediaType string          `json:"mediaType"` // of the manifest or index
-	SizeBytes int64           `json:"sizeBytes"` // manifest, configuration and layers of the checked platforms, compressed
-	Platforms []string        `json:"platforms"` // all that the image offers: "linux/amd64"
-	Created   time.Time       `json:"created"`   // of the first checked platform; zero where the image does not say
-	Available bool            `json:"available"` // every part is there
-	Missing   []Missing       `json:"missing"`   // in manifest order
-}
-
-// Check proves by HEAD requests that manifest, configuration and all layers of
-// the image are in the registry, for the platforms, or for that of this machine
-// if none is given.
-func (c *Client) Check(ctx context.Context, a stella.Artifact, platforms ...Platform) (Report, error) {
-	return Report{}, errTODO
-}
-
-// Image is a pulled image: its verified blobs lie in a directory of the caller,
-// who removes it.
-type Image struct {
-	Artifact stella.Artifact // as asked for
-	Manifest stella.Digest   // of the platform's manifest; the artifact's own when that is no index
-	Platform Platform
-	Config   ImageConfig
-	Created  time.Time // zero where the image does not say
-	// SizeBytes is what the compressed layers take; UnpackedBytes is the sum of
-	// all regular files that the image has in the end.
-	SizeBytes, UnpackedBytes int64
-}
-
-// Pull fetches the image by its digest into dir, an existing private directory.
-func (c *Client) Pull(ctx context.Context, a stella.Artifact, p Platform, dir string) (*Image, error) {
-	return nil, errTODO
-}
-
-// Files returns the image's file system as one tar stream.
-func (i *Image) Files(ctx context.Context) (io.ReadCloser, error) { return nil, errTODO }

@@ -221,3 +221,6 @@ func (n *Node) up() *Node {
 	}
 	return n.parent
 }
+
+// Empty reports whether the node has nothing below it.
+func (n *Node) Empty() bool { return len(n.children) == 0 }
