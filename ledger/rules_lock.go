@@ -111,7 +111,8 @@ func (d *draft) unlock(e Unlock) error {
 	if e.Force && e.Reason == "" {
 		return refuse(stella.ErrInvalid, "force wants a reason")
 	}
-	if (busy || l.Holder != d.by) && !e.Force {
+	over := d.Lock(d.at) == nil // a lock by hand that ran out is anybody's to clear away
+	if (busy || l.Holder != d.by) && !over && !e.Force {
 		return &LockedError{Environment: d.State.Environment, Lock: *l, At: d.at}
 	}
 	if busy {
