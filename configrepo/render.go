@@ -2,6 +2,8 @@ package configrepo
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	stella "github.com/stella-ops/stella"
 )
@@ -43,10 +45,37 @@ func (d *Desired) Target(name string) (stella.State, bool) {
 // Waves returns the targets in the order in which they may be changed: those of
 // one wave wait for nothing in it, nor for anything after it. Within a wave
 // they have the environment's order.
-func (d *Desired) Waves() [][]string { return nil }
+func (d *Desired) Waves() [][]string {
+	targets := make([]string, 0, len(d.Targets))
+	for _, t := range d.Targets {
+		targets = append(targets, t.Name)
+	}
+	order, left := waves(targets, d.Waits)
+	if len(left) > 0 { // not of ours: Render refuses it
+		order = append(order, left)
+	}
+	return order
+}
 
 // Render returns what an environment's app, at this tree and with this release,
-// wants of each target. What is wrong with the app is reported as Problems.
+// wants of each target. It is deterministic: equal trees give equal results,
+// whatever the machine, its environment and its clock; overrides are applied
+// whether or not they have ended. What is wrong with the app is reported as
+// Problems, all that can be found at once; other errors are the tree's, or of
+// the private directory in which Compose files are loaded.
 func Render(ctx context.Context, t Tree, p *Project, e *Environment, r *ReleaseFile) (*Desired, error) {
-	return nil, errSoon
+	files, err := ReadFiles(ctx, t, append([]string{AppPath(p, e.Name)}, e.Shared...)...)
+	if err != nil {
+		return nil, fmt.Errorf("read the app of %s: %w", e.Name, err)
+	}
+	scratch, err := newScratch()
+	if err != nil {
+		return nil, err
+	}
+	re := newRenderer(p, e, r, files, scratch)
+	d, err := re.render(ctx)
+	if err = errors.Join(err, scratch.Close()); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
