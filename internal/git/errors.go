@@ -3,9 +3,8 @@ package git
 import (
 	"errors"
 	"fmt"
-	"time"
-
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/git/wire"
 	"github.com/stella-ops/stella/internal/safe"
 )
 
@@ -60,18 +59,4 @@ func (e *RejectedError) Unwrap() error { return stella.ErrRefused }
 
 // BusyError says that the remote asked to come back later. It is of class
 // stella.ErrUnreachable.
-type BusyError struct {
-	Status int           // of HTTP: 429 or 503
-	After  time.Duration // as asked for, at most an hour; zero when it did not say
-}
-
-// Error implements error.
-func (e *BusyError) Error() string {
-	if e.After == 0 {
-		return fmt.Sprintf("%s: the remote is busy (HTTP status %d)", stella.ErrUnreachable, e.Status)
-	}
-	return fmt.Sprintf("%s: the remote is busy (HTTP status %d) and asks to wait %s", stella.ErrUnreachable, e.Status, e.After)
-}
-
-// Unwrap returns stella.ErrUnreachable.
-func (e *BusyError) Unwrap() error { return stella.ErrUnreachable }
+type BusyError = wire.BusyError
