@@ -13,7 +13,8 @@ const (
 )
 
 // EnvironmentChecks returns the checks that name no target: they run once for
-// the whole environment.
+// the whole environment. An exec among them runs on any target that runs its
+// component.
 func (e *Environment) EnvironmentChecks() []health.Check {
 	var checks []health.Check
 	for _, c := range e.Verify.Checks {
@@ -25,8 +26,7 @@ func (e *Environment) EnvironmentChecks() []health.Check {
 }
 
 // ChecksFor returns the checks that run for each target, with t's name and
-// address in place. An exec runs in a component of a target and so is always
-// one of these.
+// address in place.
 func (e *Environment) ChecksFor(t Target) []health.Check {
 	var checks []health.Check
 	for _, c := range e.Verify.Checks {
@@ -39,9 +39,6 @@ func (e *Environment) ChecksFor(t Target) []health.Check {
 
 // ofTarget reports whether a check runs for each target.
 func ofTarget(c health.Check) bool {
-	if c.Exec != nil {
-		return true
-	}
 	for _, s := range checkStrings(&c) {
 		if strings.Contains(*s, targetNameVar) || strings.Contains(*s, targetAddressVar) {
 			return true

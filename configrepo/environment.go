@@ -3,7 +3,7 @@ package configrepo
 import (
 	"context"
 	"errors"
-	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,18 +99,24 @@ func sharedShape(p *Project) strictyaml.Shape[[]string] {
 		}
 	})
 	return strictyaml.List(dir, 0, 50).Check(func(v strictyaml.Value, dirs *[]string) {
-		envs := EnvironmentsPath(p)
 		for i, dir := range *dirs {
-			switch {
-			case dir == "":
-			case within(dir, envs):
-				v.Index(i).Problem("is within "+envs, "move it out of the environments")
-			case within(envs, dir):
-				v.Index(i).Problem("holds the environments", "name the directories in it that the app needs")
+			if what := sharedWithEnvironments(p, dir); what != "" && dir != "" {
+				v.Index(i).Problem(what, "name a directory outside the environments")
 			}
 		}
 		twice(v, *dirs, itself)
 	})
+}
+
+// sharedWithEnvironments says how a directory meets that of the environments.
+func sharedWithEnvironments(p *Project, dir string) string {
+	switch envs := EnvironmentsPath(p); {
+	case within(dir, envs):
+		return "is within " + envs
+	case within(envs, dir):
+		return "holds the environments"
+	}
+	return ""
 }
 
 // within reports that dir is top or below it.
@@ -119,9 +125,10 @@ func within(dir, top string) bool {
 }
 
 // checkShared looks whether the shared directories are there.
-func checkShared(ctx context.Context, t Tree, doc *strictyaml.Doc, e *Environment) error {
+func checkShared(ctx context.Context, t Tree, p *Project, doc *strictyaml.Doc, e *Environment) error {
 	for i, dir := range e.Shared {
-		if !dirRE.MatchString(dir) || dir == "" || path.Clean(dir) != dir {
+		first := slices.Index(e.Shared, dir) == i
+		if dir == "" || !first || sharedWithEnvironments(p, dir) != "" || slices.ContainsFunc(strings.Split(dir, "/"), isBadName) {
 			continue // reported already
 		}
 		v := doc.Root().At("shared").Index(i)

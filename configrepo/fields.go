@@ -27,6 +27,7 @@ var (
 	addressRE  = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)?$`)    //nolint:gochecknoglobals // compiled once
 	objectRE   = regexp.MustCompile(`^[0-9a-f]{40}$`)                                                                //nolint:gochecknoglobals // compiled once
 	digestRE   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)                                                         //nolint:gochecknoglobals // compiled once
+	imageRE    = regexp.MustCompile(`^[A-Za-z0-9.:[\]-]+/[a-z0-9._/-]+(:[A-Za-z0-9_.-]+)?(@sha256:[0-9a-f]{64})?$`)  //nolint:gochecknoglobals // compiled once; stella.ParseArtifact has the rest
 	deployRE   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?-[1-9][0-9]{0,17}$`)                         //nolint:gochecknoglobals // compiled once
 )
 
@@ -73,10 +74,8 @@ func dirShape(want string) strictyaml.Shape[string] {
 	const what = "is not a directory within the repository"
 	text := strictyaml.Text(strictyaml.TextRule{Pattern: dirRE, What: what, Want: want, Most: 512})
 	return text.Check(func(v strictyaml.Value, s *string) {
-		for segment := range strings.SplitSeq(*s, "/") {
-			if *s != "" && badName(segment) != "" {
-				v.Problem(what, want)
-			}
+		if *s != "" && slices.ContainsFunc(strings.Split(*s, "/"), isBadName) {
+			v.Problem(what, want)
 		}
 	})
 }
@@ -95,7 +94,7 @@ const imageWant = "want registry/repository:tag@sha256:…, with the registry's 
 
 func imageShape() strictyaml.Shape[stella.Artifact] {
 	return strictyaml.Convert(
-		strictyaml.Text(strictyaml.TextRule{Want: imageWant, Most: 512}),
+		strictyaml.Text(strictyaml.TextRule{Pattern: imageRE, What: "is not an image reference", Want: imageWant, Most: 512}),
 		func(v strictyaml.Value, s string) (stella.Artifact, bool) {
 			a, err := stella.ParseArtifact(s)
 			if err != nil {

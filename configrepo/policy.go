@@ -30,7 +30,7 @@ const (
 )
 
 func rolloutShape() strictyaml.Shape[Rollout] {
-	shape := strictyaml.Object(rolloutFields{strategy: strategyAll, failure: OnFailureRollback},
+	shape := strictyaml.Object(rolloutFields{failure: OnFailureRollback},
 		strictyaml.Optional("strategy", "All targets at once, or batch after batch. Default: all-at-once.",
 			strictyaml.Enum(strategyAll, strategyRolling), func(f *rolloutFields) *string { return &f.strategy }),
 		strictyaml.Optional("batch", "How many targets at a time: a count, or a percentage of all. Default: 1.", batchShape(),
@@ -53,8 +53,8 @@ func rolloutShape() strictyaml.Shape[Rollout] {
 }
 
 func checkRolling(v strictyaml.Value, f *rolloutFields) {
-	if f.strategy == strategyRolling {
-		return
+	if f.strategy == strategyRolling || f.strategy == "" && v.Has("strategy") {
+		return // as it should be, or reported already
 	}
 	for _, name := range []string{"batch", "pause"} {
 		if v.Has(name) {

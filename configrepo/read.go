@@ -42,7 +42,7 @@ func readEnvironment(ctx context.Context, t Tree, p *Project, name stella.EnvNam
 		return nil, nil, err
 	}
 	return readKind(ctx, t, EnvironmentPath(p, name), environmentShape(p, name),
-		func(doc *strictyaml.Doc, e *Environment) error { return checkShared(ctx, t, doc, e) })
+		func(doc *strictyaml.Doc, e *Environment) error { return checkShared(ctx, t, p, doc, e) })
 }
 
 // ReadRelease reads an environment's release.yaml. A component without a digest

@@ -69,14 +69,16 @@ func checkOverrides(v strictyaml.Value, f *ReleaseFile) {
 				at.At(component).Problem("is not a component of the release", "add it to components, or remove it here")
 			}
 			clash := seen[pair{"", component}] || len(o.Targets) == 0 && anywhere[component]
-			for _, target := range orAll(o.Targets) {
+			for _, target := range o.Targets {
 				clash = clash || seen[pair{target, component}]
-				seen[pair{target, component}] = true
 			}
-			anywhere[component] = true
 			if clash {
 				at.At(component).Problem("has another override on the same target", "keep one of them")
 			}
+			for _, target := range orAll(o.Targets) {
+				seen[pair{target, component}] = true
+			}
+			anywhere[component] = true
 		}
 	}
 }

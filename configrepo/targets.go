@@ -58,7 +58,7 @@ func hostShape() strictyaml.Shape[*HostTarget] {
 
 func dockerShape() strictyaml.Shape[*DockerTarget] {
 	const want = "want unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST"
-	host := strictyaml.Line(255).Check(func(v strictyaml.Value, s *string) {
+	host := strictyaml.Text(strictyaml.TextRule{Want: want, Most: 255}).Check(func(v strictyaml.Value, s *string) {
 		if what := badEngine(*s); what != "" {
 			v.Problem(what, want)
 		}

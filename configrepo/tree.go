@@ -191,6 +191,8 @@ func badName(name string) string {
 	return ""
 }
 
+func isBadName(name string) bool { return badName(name) != "" }
+
 // isDotGit reports the spellings of .git that one file system or another takes
 // for it: case, trailing dots and spaces, its short name, an NTFS stream and
 // code points that HFS+ ignores.

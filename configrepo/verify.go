@@ -31,9 +31,10 @@ func verifyShape() strictyaml.Shape[Verify] {
 }
 
 func checkShape() strictyaml.Shape[health.Check] {
-	name := strictyaml.Line(100).Check(func(v strictyaml.Value, s *string) {
+	const want = "want a few words that say what is asked"
+	name := strictyaml.Text(strictyaml.TextRule{Want: want, Most: 100}).Check(func(v strictyaml.Value, s *string) {
 		if strings.TrimSpace(*s) == "" {
-			v.Problem("is blank", "want a few words that say what is asked")
+			v.Problem("is blank", want)
 		}
 	})
 	one := []strictyaml.Schema{{"required": []string{"http"}}, {"required": []string{"tcp"}}, {"required": []string{"exec"}}}
@@ -63,7 +64,7 @@ func checkOneProbe(v strictyaml.Value, _ *health.Check) {
 
 func httpShape() strictyaml.Shape[*health.HTTP] {
 	shape := strictyaml.Object(health.HTTP{},
-		strictyaml.Required("url", "An http or https URL; ${target.name} and ${target.address} may be used.", probeText(2000, badProbeURL, "want an http or https URL"),
+		strictyaml.Required("url", "An http or https URL; ${target.name} and ${target.address} may be used.", probeText(2000, badProbeURL, "want an http or https URL without a password"),
 			func(h *health.HTTP) *string { return &h.URL }),
 		strictyaml.Optional("status", "The status that is wanted. Default: 200.", strictyaml.Whole(100, 599), func(h *health.HTTP) *int { return &h.Status }),
 		strictyaml.Optional("bodyContains", "Text that the body must contain. Default: any body.", probeText(4000, nil, ""),
@@ -93,7 +94,7 @@ func sampleTarget() *strings.Replacer {
 
 // probeText is text of a check: it may name the target, and nothing else.
 func probeText(most int, bad func(string) string, want string) strictyaml.Shape[string] {
-	return strictyaml.Line(most).Check(func(v strictyaml.Value, s *string) {
+	return strictyaml.Text(strictyaml.TextRule{Want: want, Most: most}).Check(func(v strictyaml.Value, s *string) {
 		sample := sampleTarget().Replace(*s)
 		switch {
 		case strings.Contains(sample, "${"):
