@@ -128,7 +128,13 @@ func (a *App) dryRun(ctx context.Context, o reconciler.Options, do request) erro
 	if printed := a.print(planView(*outcome.Plan)); printed != nil {
 		return printed
 	}
-	return refusal(*outcome.Plan, err)
+	if err := refusal(*outcome.Plan, err); err != nil {
+		return err
+	}
+	if !outcome.Plan.Empty || len(outcome.Plan.Files) > 0 {
+		a.note("to do exactly this: the same command with --plan-hash %s instead of --dry-run", outcome.Plan.Hash)
+	}
+	return nil
 }
 
 // refusal is what a dry run whose preflight says no returns.

@@ -22,7 +22,7 @@ func newRollbackCmd(a *App) *cobra.Command {
 		Short: "Go back to what was verified before",
 		Long: "Go back to the deployment that was verified before what runs now, in Git and on every target, and verify\n" +
 			"it. A second rollback goes one further back, never forward. What was rolled back is held: it does not\n" +
-			"come back until 'stella orch holds release'.",
+			"come back until 'stella orch holds release'. An environment called like a subcommand is named with --env.",
 		Example: "  stella rollback production\n" +
 			"  stella rollback production --to 2.3.0 --reason \"5xx after 2.4.0\"\n" +
 			"  stella rollback production --dry-run",

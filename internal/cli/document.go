@@ -157,9 +157,9 @@ func plainStruct(v reflect.Value, text func(string) string) object {
 		f := v.Type().Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
-		case name == "-" || !f.IsExported():
 		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct:
 			o = append(o, without(plainStruct(v.Field(i), text), f.Tag.Get("without"))...)
+		case name == "-" || !f.IsExported():
 		case strings.Contains(options, "omitempty") && v.Field(i).IsZero():
 		default:
 			o = append(o, member{name, rounded(name, plain(v.Field(i), text))})

@@ -27,6 +27,7 @@ func classes() []class {
 	return []class{
 		{ErrInterrupted, "interrupted", "run 'stella why ENV' to see where it stands"},
 		{context.Canceled, "interrupted", "run 'stella why ENV' to see where it stands"},
+		{errPrint, "error", "run 'stella why ENV' to see it again"},
 		{stella.ErrRefused, "refused", "run 'stella why ENV' to see what stands in the way"},
 		{stella.ErrConflict, "conflict", "run 'stella why ENV' to see what changed, then the command again"},
 		{stella.ErrFrozen, "frozen", "run 'stella orch locks list ENV' to see who froze it and until when"},

@@ -73,11 +73,19 @@ func (a *App) printOutcome(env stella.EnvName, o reconciler.Outcome, err error) 
 	if err == nil {
 		err = verdict(env, o)
 	}
-	if err == nil {
-		// Only now: that the result could not be written does not change it.
-		return printed
+	if err == nil && printed != nil {
+		return fmt.Errorf("%s is %s: %w", env, orDone(o.Sync), printed)
 	}
 	return err
+}
+
+// orDone is what became of an environment, for a result that could not be
+// written.
+func orDone(s stella.Sync) string {
+	if s == "" {
+		return "done"
+	}
+	return string(s)
 }
 
 // printNothing prints that there is nothing to do.

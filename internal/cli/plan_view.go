@@ -31,6 +31,7 @@ func (a *App) announce(plan *reconciler.Plan) {
 	}
 	p := &page{screen: a.err(), now: a.process.Now()}
 	writePlan(p, *plan)
+	p.b.WriteByte('\n')
 	// Whoever looks on may have left; the work goes on.
 	_ = p.flush()
 }
@@ -42,20 +43,25 @@ func writePlan(p *page, plan reconciler.Plan) {
 		field{label: "from commit", value: shortID(plan.Commit)},
 		field{label: "plan hash", value: plan.Hash},
 	)
+	planConcerns(p, plan)
 	planCommits(p, plan)
 	planTargets(p, plan)
 	planArtifacts(p, plan)
-	for _, c := range plan.Crosses {
-		p.indented(term.Warn, "goes back across %s: %s", c.Version, c.Reason)
-	}
-	for _, w := range plan.Warnings {
-		p.indented(term.Warn, "warning: %s", w)
-	}
+}
+
+// planConcerns are what a person must know first.
+func planConcerns(p *page, plan reconciler.Plan) {
 	for _, f := range plan.Findings {
 		p.indented(term.Bad, "refused: %s", f.Message)
 		if f.Fix != "" {
 			p.indented(term.Plain, "  %s", f.Fix)
 		}
+	}
+	for _, c := range plan.Crosses {
+		p.indented(term.Warn, "goes back across %s: %s", c.Version, c.Reason)
+	}
+	for _, w := range plan.Warnings {
+		p.indented(term.Warn, "warning: %s", w)
 	}
 }
 

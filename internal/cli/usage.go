@@ -69,8 +69,23 @@ func subcommands(cmd *cobra.Command, args []string) error {
 	what := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		what += fmt.Sprintf("; did you mean %q?", near[0])
+	} else if deeper := below(cmd, args[0]); deeper != "" {
+		what += fmt.Sprintf("; did you mean %q?", deeper)
 	}
 	return &usageError{command: cmd.CommandPath(), what: what}
+}
+
+// below finds a command of the name further down: "env" for "orch env".
+func below(cmd *cobra.Command, name string) string {
+	for _, c := range cmd.Commands() {
+		if c.Name() == name {
+			return c.CommandPath()
+		}
+		if deeper := below(c, name); deeper != "" {
+			return deeper
+		}
+	}
+	return ""
 }
 
 // group returns a command that only groups others.

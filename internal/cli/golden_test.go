@@ -1,0 +1,188 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares got with a file below testdata/golden.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", "golden", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got)\n%s", file, diff)
+	}
+}
+
+// documentCase is a command line that prints a document.
+type documentCase struct {
+	name string
+	args string
+	code int
+	fake func(*fakeEngine)
+}
+
+func documentCases() []documentCase {
+	return []documentCase{
+		{"env-list", "orch env list", 0, nil},
+		{"env-status", "orch env status production --detailed", 0, nil},
+		{"why", "why production", 0, nil},
+		{"plan", "plan production", 1, func(f *fakeEngine) { f.drifted = true }},
+		{"plan-nothing", "plan production", 0, nil},
+		{"rollback-dry-run", "rollback production --dry-run", 0, func(f *fakeEngine) { f.reverts = []string{commit2} }},
+		{"rollback", "rollback production --reason broken", 0, nil},
+		{"deploy", "deploy production --artifact " + newImage, 0, nil},
+		{"deploy-failed", "deploy production --artifact " + newImage, 3, func(f *fakeEngine) { f.fails, f.rollsBack = "failed", true }},
+		{"reconcile", "reconcile production", 0, nil},
+		{"rollback-status", "rollback status production", 0, nil},
+		{"rollback-trace", "rollback trace production", 0, nil},
+		{"deployments-list", "orch deployments list production", 0, nil},
+		{"deployments-current", "orch deployments current production", 0, nil},
+		{"deployments-show", "orch deployments show production-1", 0, nil},
+		{"locks-list", "orch locks list", 0, func(f *fakeEngine) { f.lock(false) }},
+		{"locks-none", "orch locks list", 0, nil},
+		{"locks-acquire", "orch locks acquire production --reason migration", 0, nil},
+		{"locks-release", "orch locks release production", 0, func(f *fakeEngine) { f.lock(true) }},
+		{"holds-list", "orch holds list", 0, nil},
+		{"holds-release", "orch holds release production --reason fixed", 0, nil},
+		{"db-verify", "orch db verify", 0, nil},
+		{"db-verify-bad", "orch db verify production", 1, func(f *fakeEngine) { f.agreesNot = true }},
+		{"health-check", "orch health-check production", 1, func(f *fakeEngine) { f.fails = "failed" }},
+		{"env-stop", "orch env stop production", 0, nil},
+		{"version", "version", 0, nil},
+		{"error-not-found", "why nowhere", 2, nil},
+		{"error-locked", "rollback production", 6, func(f *fakeEngine) { f.lock(false) }},
+		{"error-usage", "deploy production", 2, nil},
+	}
+}
+
+func TestDocumentsAreAsTheyWere(t *testing.T) {
+	for _, c := range documentCases() {
+		t.Run(c.name, func(t *testing.T) {
+			got := c.run(t, "-o", "json")
+			golden(t, c.name+".json", got.stdout)
+		})
+	}
+}
+
+func (c documentCase) run(t *testing.T, more ...string) result {
+	t.Helper()
+	f := newFake()
+	if c.fake != nil {
+		c.fake(f)
+	}
+	got := f.invoke(t, append(strings.Fields(c.args), more...)...)
+	if got.code != c.code {
+		t.Fatalf("stella %s: exit code %d, want %d\n%s", c.args, got.code, c.code, got.stderr)
+	}
+	return got
+}
+
+// TestDocumentsKeepTheRules checks what holds for every document: one object
+// with schemaVersion first, lists and maps never null, times in UTC to the
+// second, and the same members in YAML.
+func TestDocumentsKeepTheRules(t *testing.T) {
+	utc := regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`)
+	for _, c := range documentCases() {
+		t.Run(c.name, func(t *testing.T) {
+			got := c.run(t, "-o", "json").stdout
+			if !strings.HasPrefix(got, "{\n  \"schemaVersion\": 1,\n") {
+				t.Errorf("the document does not begin with its version:\n%.60s", got)
+			}
+			dec := json.NewDecoder(strings.NewReader(got))
+			var doc map[string]any
+			if err := dec.Decode(&doc); err != nil {
+				t.Fatal(err)
+			}
+			if dec.More() {
+				t.Error("there is more than one document")
+			}
+			walk("", doc, func(path string, v any) {
+				switch v := v.(type) {
+				case nil:
+					if !nullable(path) {
+						t.Errorf("%s is null", path)
+					}
+				case string:
+					if strings.HasSuffix(path, "At") && !utc.MatchString(v) {
+						t.Errorf("%s is %q, not a time in UTC", path, v)
+					}
+				}
+			})
+			var fromYAML map[string]any
+			if err := yaml.Unmarshal([]byte(c.run(t, "-o", "yaml").stdout), &fromYAML); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(doc, fromYAML); diff != "" {
+				t.Errorf("JSON and YAML differ (-json +yaml)\n%s", diff)
+			}
+		})
+	}
+}
+
+// nullable are the members that docs/json.md calls "or null".
+func nullable(path string) bool {
+	for _, name := range []string{
+		".deployment", ".rollback", ".proposal", ".error", ".pin", ".lock", ".current", ".last", ".sticker",
+		".nextTry", ".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt",
+	} {
+		if strings.HasSuffix(path, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func walk(path string, v any, visit func(string, any)) {
+	visit(path, v)
+	switch v := v.(type) {
+	case map[string]any:
+		for key, one := range v {
+			walk(path+"."+key, one, visit)
+		}
+	case []any:
+		for i, one := range v {
+			walk(fmt.Sprintf("%s[%d]", path, i), one, visit)
+		}
+	}
+}
+
+// TestPagesReadAsTheyDid keeps what people read: on a terminal without colour,
+// then off one.
+func TestPagesReadAsTheyDid(t *testing.T) {
+	for _, c := range documentCases() {
+		if strings.HasPrefix(c.name, "error-") {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			var b bytes.Buffer
+			off := c.run(t)
+			fmt.Fprintf(&b, "$ stella %s | cat\n%s\n-- stderr --\n%s", c.args, off.stdout, off.stderr)
+			fmt.Fprintf(&b, "\n$ stella %s -o table\n%s", c.args, c.run(t, "-o", "table").stdout)
+			fmt.Fprintf(&b, "\n$ stella %s -o wide\n%s", c.args, c.run(t, "-o", "wide").stdout)
+			fmt.Fprintf(&b, "\n$ stella %s -o name\n%s", c.args, c.run(t, "-o", "name").stdout)
+			golden(t, c.name+".txt", b.String())
+		})
+	}
+}
