@@ -17,9 +17,9 @@ import (
 // whatever somebody pushed in memory; a writer never makes what no reader
 // takes.
 const (
-	MaxStateBytes      = 4 << 20
-	MaxDeploymentBytes = 1 << 20
-	MaxEventsBytes     = 4 << 20
+	MaxStateBytes      = 16 << 20
+	MaxDeploymentBytes = 4 << 20
+	MaxEventsBytes     = 16 << 20
 )
 
 const (

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -95,17 +96,15 @@ func marshalEvent(e Event) (json.RawMessage, error) {
 	if e == nil {
 		return nil, refuse(stella.ErrInvalid, "no event")
 	}
-	head, err := json.Marshal(tag{Type: typeName(e)})
-	if err != nil {
-		return nil, err
-	}
-	body, err := json.Marshal(normalEvent(e))
-	if err != nil {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(normalEvent(e)); err != nil {
 		return nil, fmt.Errorf("encode %s: %w: %w", typeName(e), stella.ErrInvalid, err)
 	}
-	// {"type":"begin"} and {"at":…} become one object.
-	head[len(head)-1] = ','
-	return append(head, body[1:]...), nil
+	// The type comes first: {"at":…} becomes {"type":"begin","at":…}.
+	head := fmt.Appendf(nil, `{"type":%q,`, typeName(e))
+	return append(head, bytes.TrimSpace(body.Bytes())[1:]...), nil
 }
 
 func unmarshalEvent(raw []byte) (Event, error) {

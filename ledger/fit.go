@@ -29,11 +29,11 @@ func clip(s string) string {
 }
 
 // fit cuts a deployment's record to what is stored: texts first, then the
-// details of its steps, then steps in the middle.
+// details of its steps, steps in the middle, and last what each target ran.
 func fit(d stella.Deployment) stella.Deployment {
 	d.Error, d.Reason, d.Incident = clip(d.Error), clip(d.Reason), clip(d.Incident)
 	d.Steps, d.Targets = fitSteps(d.Steps), fitTargets(d.Targets)
-	for _, cut := range []func(*stella.Deployment){dropDetails, dropSteps, dropTexts} {
+	for _, cut := range []func(*stella.Deployment){dropDetails, dropSteps, dropTexts, dropDigests} {
 		if sizeOf(d) <= fitBytes {
 			break
 		}
@@ -103,7 +103,7 @@ func dropSteps(d *stella.Deployment) {
 	}
 }
 
-// dropTexts is the last resort: a line per target and step.
+// dropTexts leaves a line per target and step.
 func dropTexts(d *stella.Deployment) {
 	d.Targets = each(d.Targets, func(t stella.TargetResult) stella.TargetResult {
 		t.Error = firstLine(t.Error)
@@ -112,6 +112,15 @@ func dropTexts(d *stella.Deployment) {
 	d.Steps = each(d.Steps, func(s stella.Step) stella.Step {
 		s.Error = firstLine(s.Error)
 		return s
+	})
+}
+
+// dropDigests is the last resort: what each of thousands of targets ran is in
+// its own record as well.
+func dropDigests(d *stella.Deployment) {
+	d.Targets = each(d.Targets, func(t stella.TargetResult) stella.TargetResult {
+		t.Before, t.After = nil, nil
+		return t
 	})
 }
 

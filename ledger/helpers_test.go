@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/ledger"
+	"github.com/stella-ops/stella/ledger/ledgertest"
 )
 
 const env = stella.EnvName("production")
@@ -151,3 +153,7 @@ func className(err error) string {
 	}
 	return err.Error()
 }
+
+func memory() *ledgertest.Memory { return ledgertest.NewMemory() }
+
+func fmtLocked(why string) error { return fmt.Errorf("%w: %s", stella.ErrLocked, why) }

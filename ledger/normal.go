@@ -24,11 +24,13 @@ func dict[V any](m map[string]V) map[string]V {
 	return m
 }
 
+// utc returns the zero time for what RFC 3339 can not write in UTC.
 func utc(t time.Time) time.Time {
-	if t.IsZero() {
+	u := t.UTC().Round(0)
+	if u.IsZero() || u.Year() < 0 || u.Year() > 9999 {
 		return time.Time{}
 	}
-	return t.UTC().Round(0)
+	return u
 }
 
 func utcPtr(t *time.Time) *time.Time {

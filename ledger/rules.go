@@ -15,6 +15,7 @@ const (
 	maxFence     = int64(1) << 53
 	maxFenceJump = 1000
 	maxHolds     = 1000
+	maxHeld      = 50_000 // resources, of all holds together
 	maxPending   = 100
 	maxFailed    = 20
 	maxTargets   = 10_000

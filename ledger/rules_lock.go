@@ -139,8 +139,21 @@ func (d *draft) hold(h *stella.Hold) error {
 	if len(d.State.Holds) >= maxHolds {
 		return refuse(stella.ErrRefused, "%d holds already: lift some first", len(d.State.Holds))
 	}
-	d.State.Holds = append(slices.Clone(d.State.Holds), *h)
+	added := *h
+	if n := len(h.Resources); h.Tree != "" && n > 0 && n+heldResources(d.State.Holds) > maxHeld {
+		// The state has to stay readable: the tree alone is held then.
+		added.Resources = []string{}
+	}
+	d.State.Holds = append(slices.Clone(d.State.Holds), added)
 	return nil
+}
+
+func heldResources(holds []stella.Hold) int {
+	n := 0
+	for _, h := range holds {
+		n += len(h.Resources)
+	}
+	return n
 }
 
 func (d *draft) lift(e Lift) error {
