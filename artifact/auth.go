@@ -130,20 +130,15 @@ func lookUp(dir string, repo name.Repository) (authn.AuthConfig, error) {
 	if err != nil {
 		return authn.AuthConfig{}, credentialsFault(dir, "it can not be read")
 	}
-	keys := []string{repo.String(), repo.RegistryStr()}
-	if repo.RegistryStr() == name.DefaultRegistry {
-		keys = []string{authn.DefaultAuthKey}
-	}
-	for _, key := range keys {
-		auth, err := file.GetAuthConfig(key)
-		if err != nil {
+	// A repository's own entry comes before its registry's. Helpers know
+	// registries only, and some fail for anything else.
+	auth := file.AuthConfigs[repo.String()]
+	if auth.Username == "" && auth.IdentityToken == "" && auth.RegistryToken == "" {
+		if auth, err = file.GetAuthConfig(repo.RegistryStr()); err != nil {
 			return authn.AuthConfig{}, credentialsFault(dir, "its credential helper for "+safe.Line(repo.RegistryStr())+" failed")
 		}
-		if auth.Username != "" || auth.IdentityToken != "" || auth.RegistryToken != "" {
-			return authn.AuthConfig{Username: auth.Username, Password: auth.Password, IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken}, nil
-		}
 	}
-	return authn.AuthConfig{}, nil
+	return authn.AuthConfig{Username: auth.Username, Password: auth.Password, IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken}, nil
 }
 
 // credentialsFault says what is wrong with Docker's configuration without the

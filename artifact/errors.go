@@ -99,13 +99,21 @@ func (s *session) fault(err error) *fault {
 		return s.classify(status.StatusCode, statusText(status), status.Request)
 	}
 	f := &fault{class: stella.ErrUnreachable, what: safe.Clip(withoutURL(err).Error(), maxMessageRunes), err: err}
+	var (
+		client *url.Error
+		wire   *wireError
+		record tls.RecordHeaderError
+	)
 	switch {
 	case errors.Is(err, errForbidden):
 		f.class = stella.ErrRefused
 		f.what = strings.TrimPrefix(f.what, stella.ErrRefused.Error()+" ")
 	case errors.Is(err, errBodyTooLong):
 		f.class = stella.ErrInvalid
-	case errors.Is(err, http.ErrSchemeMismatch):
+	case errors.As(err, &client) && !errors.As(err, &wire):
+		f.class = stella.ErrRefused // by the client: a redirect to nowhere, or one that it has rules for
+	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
+		f.what = "it answers without TLS"
 		f.hint = "list " + safe.Line(s.registry()) + " under registry.plainHTTP in stella.yaml if it really has no TLS"
 	default:
 		f.again = isTransient(err)

@@ -181,17 +181,31 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp, err := n.inner.RoundTrip(r)
 	if err != nil {
-		return nil, err
+		return nil, &wireError{err}
 	}
 	noteRetryAfter(r.Context(), resp)
 	resp.Body = &cappedBody{ReadCloser: resp.Body, left: bodyCap(r.Context())}
 	return resp, nil
 }
 
+// wireError marks what happened on the way, to tell it from what a client above
+// refuses to do.
+type wireError struct{ err error }
+
+func (e *wireError) Error() string { return e.err.Error() }
+func (e *wireError) Unwrap() error { return e.err }
+
+// errGuess answers go-containerregistry, which tries registries on loopback and
+// private addresses without TLS, before or after it tried with.
+var errGuess = errors.New("not tried without TLS")
+
 // check applies the rules to a request, and takes the credentials off one that
 // was redirected to another host.
 func (n *network) check(r *http.Request) error {
 	target := hostPort(r.URL.Host, r.URL.Scheme)
+	if r.URL.Scheme == "http" && !n.plain && r.Response == nil && hostPort(r.URL.Host, "https") == n.host {
+		return errGuess
+	}
 	if r.URL.Scheme != "https" && (r.URL.Scheme != "http" || !n.plain || !n.listed[target]) {
 		return fmt.Errorf("%w: %s://%s is not https, and not listed under registry.plainHTTP", errForbidden, safe.Line(r.URL.Scheme), safe.Line(r.URL.Host))
 	}
