@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/artifact"
@@ -54,8 +55,9 @@ type Host struct {
 	cfg     Config
 	lay     layout
 	machine string
-	uid     int  // effective, of this process
-	chroots bool // services run in a root of their own: this process is root
+	uid     int           // effective, of this process
+	chroots bool          // services run in a root of their own: this process is root
+	slack   time.Duration // what a shim may take beyond the grace of its service
 	log     *slog.Logger
 	images  func(ctx context.Context, a stella.Artifact, dir string) (pulled, error) // nil: nowhere to pull from
 	trip    func(effect string, done bool) error                                     // tests: fails or kills at an effect; nil otherwise
@@ -74,7 +76,7 @@ func Open(_ context.Context, c Config) (*Host, error) {
 	}
 	h := &Host{
 		cfg: c, lay: layout{c.Root}, machine: identity(c.Root), uid: os.Geteuid(), chroots: os.Geteuid() == 0,
-		log: c.Logger,
+		slack: stopSlack, log: c.Logger,
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.NewTextHandler(io.Discard, nil))

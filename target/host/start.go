@@ -100,7 +100,7 @@ func (h *Host) stopShim(ctx context.Context, name string) error {
 	if err := signalProcess(shim, int(unix.SIGTERM)); err != nil {
 		return fmt.Errorf("signal shim: %w", err)
 	}
-	if h.gone(ctx, shim, grace+stopSlack) {
+	if h.gone(ctx, shim, grace+h.slack) {
 		return nil
 	}
 	h.log.Warn("shim does not end, it is killed", "service", name)

@@ -102,7 +102,7 @@ func say(args []string) { fmt.Println(strings.Join(args, " ")) }
 func stubborn([]string) {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	fmt.Println("waiting")
-	select {}
+	<-time.After(time.Hour)
 }
 
 // fork leaves children behind: one in its own group, and one in a session of its
