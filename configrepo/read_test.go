@@ -143,7 +143,7 @@ func TestReadRelease(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(ReleaseFile{})); diff != "" {
 		t.Errorf("release (-want +got):\n%s", diff)
 	}
-	const pin = "envs/production/app/release.yaml:7:11: components.worker: has no digest; pin it: run 'stella validate --fix'"
+	const pin = "envs/production/app/release.yaml:7:11: components.worker: has no digest; run 'stella validate --fix'"
 	if err := got.Pinned(); problemsIn(t, err).Error() != pin {
 		t.Errorf("Pinned: got %v, want %s", err, pin)
 	}

@@ -103,7 +103,7 @@ func (f *ReleaseFile) findUndigested(path string, v strictyaml.Value) {
 			where := at.At(name).Node()
 			f.undigested = append(f.undigested, Problem{
 				Path: path, Line: where.Line, Column: where.Column, Field: at.At(name).Field(),
-				What: "has no digest", Fix: "pin it: run 'stella validate --fix'",
+				What: "has no digest", Fix: "run 'stella validate --fix'",
 			})
 		}
 	}

@@ -37,7 +37,8 @@ type Problem struct {
 type Doc struct {
 	root     *yaml.Node // nil where the bytes are not one YAML document
 	problems []Problem
-	hidden   int // problems beyond maxShown
+	hidden   int  // problems beyond maxShown
+	huge     bool // a mapping has too many keys to be looked at
 }
 
 // Parse reads one document. It never fails: see Problems.
@@ -65,6 +66,9 @@ func Parse(src []byte) *Doc {
 	}
 	d.root = root
 	d.walk(root, "")
+	if d.huge {
+		d.root = nil
+	}
 	return d
 }
 
@@ -93,12 +97,15 @@ func (d *Doc) Problems() []Problem {
 }
 
 func (d *Doc) add(p Problem) {
-	if len(d.problems) >= maxShown {
+	if d.full() {
 		d.hidden++
 		return
 	}
 	d.problems = append(d.problems, p)
 }
+
+// full reports that further problems are only counted.
+func (d *Doc) full() bool { return len(d.problems) >= maxShown }
 
 // load returns the next document's value, nil at the end or where it can not be
 // read.
@@ -218,6 +225,7 @@ func (d *Doc) checkNode(n *yaml.Node, field string) {
 
 func (d *Doc) walkMapping(n *yaml.Node, field string) {
 	if len(n.Content)/2 > MaxKeys {
+		d.huge = true
 		d.at(n, field, fmt.Sprintf("has %d keys", len(n.Content)/2), fmt.Sprintf("keep to %d", MaxKeys))
 		return
 	}

@@ -122,7 +122,7 @@ func (o object[T]) read(v Value) (T, bool) {
 			f.read(at, &t)
 		} else {
 			at.node = key
-			at.Problem("unknown field", o.suggest(key.Value))
+			o.unknown(at, key.Value)
 		}
 	}
 	for _, f := range o.fields {
@@ -147,6 +147,16 @@ func (o object[T]) names() []string {
 		names[i] = f.name
 	}
 	return names
+}
+
+// unknown reports a field; looking for what was meant is dear, so that it is not
+// done for what will not be shown.
+func (o object[T]) unknown(at Value, name string) {
+	fix := ""
+	if !at.doc.full() {
+		fix = o.suggest(name)
+	}
+	at.Problem("unknown field", fix)
 }
 
 func (o object[T]) suggest(name string) string {

@@ -101,7 +101,10 @@ func (v Value) wrongScalar(want string) {
 	case "":
 		v.Problem("is text", want)
 	case "null":
-		v.Problem("is empty", want+", or leave the field out")
+		if v.field != "" {
+			want += ", or leave the field out"
+		}
+		v.Problem("is empty", want)
 	default:
 		v.Problem("is "+kind, want)
 	}
