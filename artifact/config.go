@@ -2,8 +2,6 @@ package artifact
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -74,8 +72,7 @@ func (s *session) config(ctx context.Context, what string, m *manifest) (*config
 }
 
 func parseConfig(raw []byte, m *manifest) (*configFile, error) {
-	sum := sha256.Sum256(raw)
-	if got := "sha256:" + hex.EncodeToString(sum[:]); got != string(m.config.Digest) || int64(len(raw)) != m.config.Size {
+	if digest(raw) != m.config.Digest || int64(len(raw)) != m.config.Size {
 		return nil, problem(stella.ErrTampered, "the configuration is not the %d bytes with digest %s that the manifest names", m.config.Size, m.config.Digest.Short())
 	}
 	if _, err := objectKeys(raw, "os", "architecture", "variant", "rootfs", "config"); err != nil {

@@ -69,13 +69,25 @@ func (f *flattener) apply(h *tar.Header) error {
 		}
 		return nil
 	}
+	name := parts[len(parts)-1]
+	if strings.HasPrefix(parts[0], ".wh..wh.") && parts[0] != opaque {
+		return nil // what aufs kept for itself
+	}
+	for _, part := range parts[:len(parts)-1] {
+		if strings.HasPrefix(part, ".wh.") {
+			return problem(stella.ErrInvalid, "a whiteout that is a directory")
+		}
+	}
 	dir, err := f.tree.Dir(parts[:len(parts)-1], f.layer)
 	if err != nil {
 		return err
 	}
-	name := parts[len(parts)-1]
-	if rest, found := strings.CutPrefix(name, ".wh."); found {
-		return f.whiteout(dir, rest)
+	if name == opaque {
+		f.wipe(dir)
+		return nil
+	}
+	if hidden, found := strings.CutPrefix(name, ".wh."); found {
+		return f.whiteout(dir, hidden)
 	}
 	return f.put(dir, name, h)
 }
@@ -138,17 +150,13 @@ func (f *flattener) linked(target string, self *imagetree.Node) (*imagetree.Node
 	return to, nil
 }
 
-// whiteout takes away what lower layers have under a name, or with
-// ".wh..wh..opq" all that they have in the directory. It does nothing to what
-// this layer brings itself.
+// opaque is the name that hides all that lower layers have in its directory.
+const opaque = ".wh..wh..opq"
+
+// whiteout takes away what lower layers have under a name. It does nothing to
+// what this layer brings itself.
 func (f *flattener) whiteout(dir *imagetree.Node, name string) error {
-	switch {
-	case name == ".wh..opq":
-		f.wipe(dir)
-		return nil
-	case strings.HasPrefix(name, ".wh."):
-		return nil // what aufs kept for itself
-	case name == "", name == ".", name == "..":
+	if name == "" || name == "." || name == ".." || strings.HasPrefix(name, ".wh.") {
 		return problem(stella.ErrInvalid, "a whiteout of nothing that has a name")
 	}
 	node := dir.Child(name)

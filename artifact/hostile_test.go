@@ -217,6 +217,8 @@ func TestLayersThatLie(t *testing.T) {
 		"links in circles":                        {one(types.OCILayer, gzipOf(t, archiveOf(t, tarEntry{name: "l", kind: tar.TypeSymlink, link: "l"}, tarEntry{name: "l/x"}))), artifact.Limits{}, stella.ErrInvalid},
 		"a whiteout of nothing":                   {one(types.OCILayer, gzipOf(t, archiveOf(t, tarEntry{name: "a/.wh."}))), artifact.Limits{}, stella.ErrInvalid},
 		"a whiteout that climbs":                  {one(types.OCILayer, gzipOf(t, archiveOf(t, tarEntry{name: "a/.wh..."}))), artifact.Limits{}, stella.ErrInvalid},
+		"a whiteout that is a directory":          {one(types.OCILayer, gzipOf(t, archiveOf(t, tarEntry{name: ".wh.a/b"}))), artifact.Limits{}, stella.ErrInvalid},
+		"a whiteout of a whiteout":                {one(types.OCILayer, gzipOf(t, archiveOf(t, tarEntry{name: "a/.wh..wh.b"}))), artifact.Limits{}, stella.ErrInvalid},
 		"entries of an unknown type":              {one(types.OCILayer, gzipOf(t, archiveOf(t, tarEntry{name: "a", kind: 'Z'}))), artifact.Limits{}, stella.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -128,9 +128,8 @@ func (c *Client) parseManifest(raw []byte, contentType string) (*manifest, error
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(raw)
 	m := &manifest{
-		digest: stella.Digest("sha256:" + hex.EncodeToString(sum[:])), mediaType: mediaType, size: int64(len(raw)),
+		digest: digest(raw), mediaType: mediaType, size: int64(len(raw)),
 		children: doc.Manifests, layers: doc.Layers,
 	}
 	has := func(key string) bool { return slices.Contains(keys, key) }
@@ -149,6 +148,11 @@ func (c *Client) parseManifest(raw []byte, contentType string) (*manifest, error
 		return m, c.checkImage(m)
 	}
 	return nil, problem(stella.ErrInvalid, "the document is not the %s that it is said to be", mediaType)
+}
+
+func digest(data []byte) stella.Digest {
+	sum := sha256.Sum256(data)
+	return stella.Digest("sha256:" + hex.EncodeToString(sum[:]))
 }
 
 // agree returns the one type that document and registry give. OCI documents

@@ -3,6 +3,7 @@ package artifact_test
 import (
 	"crypto/x509"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -42,7 +43,9 @@ func TestPlainHTTPIsNeverGuessed(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	l := newLab(t)
-	s := httptest.NewTLSServer(l)
+	s := httptest.NewUnstartedServer(l)
+	s.Config.ErrorLog = log.New(t.Output(), "", 0)
+	s.StartTLS()
 	t.Cleanup(s.Close)
 	host := strings.TrimPrefix(s.URL, "https://")
 	a := push(t, s.Client().Transport, host, "1", sample(t))

@@ -223,10 +223,12 @@ func (u *unpacker) entry(h *tar.Header, body io.Reader) error {
 		}
 		return nil
 	}
-	name := parts[len(parts)-1]
-	if strings.HasPrefix(name, ".wh.") {
-		return refuse("a whiteout outside a layer")
+	for _, part := range parts {
+		if strings.HasPrefix(part, ".wh.") {
+			return refuse("a whiteout outside a layer")
+		}
 	}
+	name := parts[len(parts)-1]
 	dir, err := u.tree.Dir(parts[:len(parts)-1], 0)
 	if err != nil {
 		return err
