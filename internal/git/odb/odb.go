@@ -122,7 +122,7 @@ func (db *DB) Reload() (changed bool, err error) {
 	defer db.mu.Unlock()
 	var keep []*pack
 	for _, p := range db.packs {
-		if names[p.name] {
+		if names[p.name] && p.current(db.packDir()) {
 			keep = append(keep, p)
 			delete(names, p.name)
 		} else {
@@ -266,11 +266,22 @@ func (db *DB) Sweep(age time.Duration, now time.Time) error {
 			return err
 		}
 		for _, f := range files {
-			stray := strings.HasPrefix(f.Name(), tmpPrefix) || strings.HasSuffix(f.Name(), ".lock") || strings.Contains(f.Name(), ".tmp-")
+			stray := strings.HasPrefix(f.Name(), tmpPrefix) || strings.HasSuffix(f.Name(), ".lock") || strings.Contains(f.Name(), ".tmp-") ||
+				lonely(dir, f.Name())
 			if info, err := f.Info(); stray && err == nil && now.Sub(info.ModTime()) > age {
 				_ = os.Remove(filepath.Join(dir, f.Name()))
 			}
 		}
 	}
 	return nil
+}
+
+// lonely reports whether a pack has no index.
+func lonely(dir, name string) bool {
+	base, ok := strings.CutSuffix(name, ".pack")
+	if !ok {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(dir, base+".idx"))
+	return errors.Is(err, fs.ErrNotExist)
 }

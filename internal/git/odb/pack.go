@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -33,7 +34,15 @@ type pack struct {
 	name string // without suffix
 	f    readerAtCloser
 	size int64
+	info fs.FileInfo
 	idx  *index
+}
+
+// current reports whether the file is still the one that has its name: a
+// damaged pack is replaced by a sound one of the same name.
+func (p *pack) current(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, p.name+".pack"))
+	return err == nil && os.SameFile(info, p.info)
 }
 
 type readerAtCloser interface {
@@ -54,7 +63,7 @@ func openPack(dir, name string) (*pack, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), idx.f.Close())
 	}
-	return &pack{name: name, f: f, size: info.Size(), idx: idx}, nil
+	return &pack{name: name, f: f, size: info.Size(), info: info, idx: idx}, nil
 }
 
 func (p *pack) close() error { return errors.Join(p.f.Close(), p.idx.f.Close()) }

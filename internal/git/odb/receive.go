@@ -35,6 +35,10 @@ func (in *Incoming) Objects() int { return in.objects }
 // it. It needs no lock: nothing is visible before Install. Errors: ErrTooBig,
 // ErrDamaged (the stream is not a sound pack) and those of r.
 func (db *DB) Receive(ctx context.Context, r io.Reader, most int64) (_ *Incoming, err error) {
+	// Somebody may have removed the whole cache.
+	if err := db.layout(); err != nil {
+		return nil, err
+	}
 	f, err := os.CreateTemp(db.packDir(), tmpPrefix+"pack_*")
 	if err != nil {
 		return nil, err
