@@ -47,7 +47,7 @@ func (e *Engine) begin(ctx context.Context, sc *scene, in *inspection, why inten
 	if err != nil {
 		return nil, fmt.Errorf("record the intent for %s: %w", sc.name, err)
 	}
-	r.adopt(book)
+	r.adopt(ctx, book)
 	return r, nil
 }
 
@@ -115,7 +115,7 @@ func orEmpty(list []string) []string {
 }
 
 // adopt takes over what the ledger made of the intent, and keeps the lock alive.
-func (r *run) adopt(book ledger.Book) {
+func (r *run) adopt(ctx context.Context, book ledger.Book) {
 	r.scene.book = book
 	if d, ok := book.Deployment(r.dep.ID); ok {
 		steps := r.dep.Steps
@@ -123,25 +123,25 @@ func (r *run) adopt(book ledger.Book) {
 		r.dep.Steps = append(steps, d.Steps...)
 	}
 	r.journal = openJournal(r.e.cfg.Journals, r.dep.ID, r.e.cfg.Logger)
-	r.held, r.lose = context.WithCancelCause(context.Background())
-	go r.renew()
+	r.held, r.lose = context.WithCancelCause(context.WithoutCancel(ctx))
+	go r.renew(r.held)
 	r.notify(Started{Deployment: r.snapshot()})
 }
 
 // renew keeps the lock until it is lost or given back. It carries progress, so
 // that others see how far the deployment is. It owns nothing of r but reads a
 // snapshot.
-func (r *run) renew() {
+func (r *run) renew(held context.Context) {
 	tick := time.NewTicker(ledger.RenewEvery)
 	defer tick.Stop()
 	last := time.Now()
 	for {
 		select {
-		case <-r.held.Done():
+		case <-held.Done():
 			return
 		case <-tick.C:
 		}
-		err := r.progress()
+		err := r.progress(held)
 		switch {
 		case err == nil:
 			last = time.Now()
@@ -149,13 +149,13 @@ func (r *run) renew() {
 			r.lose(fmt.Errorf("the lock on %s was lost: %w", r.dep.Environment, err))
 			return
 		default:
-			r.e.cfg.Logger.Warn("renew lock", "environment", r.dep.Environment, "err", err)
+			r.e.cfg.Logger.WarnContext(held, "renew lock", "environment", r.dep.Environment, "err", err)
 		}
 	}
 }
 
-func (r *run) progress() error {
-	ctx, cancel := context.WithTimeout(r.held, ledger.RenewEvery)
+func (r *run) progress(held context.Context) error {
+	ctx, cancel := context.WithTimeout(held, ledger.RenewEvery)
 	defer cancel()
 	d := r.snapshot()
 	_, err := r.scene.ledger.Append(ctx, d.Environment, func(ledger.Book) ([]ledger.Event, error) {

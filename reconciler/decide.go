@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/ledger"
@@ -165,8 +166,8 @@ func (sc *scene) decide(locked, retry bool) verdict {
 
 // newest returns the newest deployment that has begun, nil for none.
 func newest(b ledger.Book) *stella.Deployment {
-	for i := len(b.Deployments) - 1; i >= 0; i-- {
-		if d := b.Deployments[i]; d.Status != stella.Pending && d.Status != stella.Superseded {
+	for _, d := range slices.Backward(b.Deployments) {
+		if d.Status != stella.Pending && d.Status != stella.Superseded {
 			return &d
 		}
 	}

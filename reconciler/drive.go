@@ -69,7 +69,7 @@ func (e *Engine) drive(ctx context.Context, j *job, w *ledger.Watch) (Outcome, e
 	if err != nil {
 		return r.failed(ctx, err, out)
 	}
-	return r.succeeded(j.bad, out)
+	return r.succeeded(ctx, j.bad, out)
 }
 
 // past adds a step that ended before the deployment had a trace.
@@ -133,13 +133,13 @@ func images(s *source) map[string]string {
 }
 
 // succeeded records a verified deployment. Owed targets make it partial.
-func (r *run) succeeded(bad *source, out Outcome) (Outcome, error) {
-	r.end(nil)
+func (r *run) succeeded(ctx context.Context, bad *source, out Outcome) (Outcome, error) {
+	r.end(ctx, nil)
 	var hold *stella.Hold
 	if bad != nil && bad.app != r.scene.app {
 		hold = newHold(bad, r.dep.ID, r.scene.desired, r.e.cfg.Actor, r.dep.Reason)
 	}
-	d, err := r.record(func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, hold) })
+	d, err := r.record(ctx, func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, hold) })
 	out.Deployment, out.Commit, out.Sync = &d, d.Commit, stella.Synced
 	if d.Status == stella.Partial {
 		out.Sync, out.Reason = stella.SyncPartial, "targets are owed"
@@ -150,12 +150,12 @@ func (r *run) succeeded(bad *source, out Outcome) (Outcome, error) {
 // failed records a deployment that did not work, and goes back where the
 // environment asks for it and the guards allow it.
 func (r *run) failed(ctx context.Context, why error, out Outcome) (Outcome, error) {
-	r.end(why)
+	r.end(ctx, why)
 	out.Sync, out.Reason = stella.SyncFailed, why.Error()
 	if r.dep.Status == stella.Partial {
 		out.Sync = stella.SyncPartial
 	}
-	good, no := r.mayGoBack(ctx)
+	good, no := r.mayGoBack()
 	if no == "" {
 		return r.goBack(ctx, *good, out)
 	}
@@ -163,7 +163,7 @@ func (r *run) failed(ctx context.Context, why error, out Outcome) (Outcome, erro
 		r.notify(Warned{Environment: r.dep.Environment, Text: "no automatic rollback: " + no})
 		r.note("no automatic rollback: " + no)
 	}
-	d, err := r.record(func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, nil) })
+	d, err := r.record(ctx, func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, nil) })
 	out.Deployment, out.Commit = &d, d.Commit
 	if err == nil && d.Status == stella.Errored {
 		err = untouchedError(d, why)

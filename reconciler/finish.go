@@ -16,8 +16,8 @@ import (
 const recordTimeout = time.Minute
 
 // end fills in how the deployment ended, from err and from what was observed.
-func (r *run) end(err error) {
-	status := r.status(r.snapshot(), err)
+func (r *run) end(ctx context.Context, err error) {
+	status := r.status(ctx, r.snapshot(), err)
 	now := time.Now().UTC()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -30,7 +30,7 @@ func (r *run) end(err error) {
 
 // status names the end of a deployment. "Failed" promises that every target is
 // on one recorded deployment's content; anything less is "partial".
-func (r *run) status(d stella.Deployment, err error) stella.Status {
+func (r *run) status(ctx context.Context, d stella.Deployment, err error) stella.Status {
 	owed, touched := 0, 0
 	for _, t := range d.Targets {
 		switch t.Status {
@@ -50,7 +50,7 @@ func (r *run) status(d stella.Deployment, err error) stella.Status {
 		return stella.Errored
 	case errors.Is(err, errStopped):
 		return stella.Aborted
-	case r.uniform():
+	case r.uniform(ctx):
 		return stella.Failed
 	}
 	return stella.Partial
@@ -58,11 +58,11 @@ func (r *run) status(d stella.Deployment, err error) stella.Status {
 
 // uniform reports whether every target was observed on one content: all on the
 // new one, or all on what they ran before.
-func (r *run) uniform() bool {
+func (r *run) uniform(ctx context.Context) bool {
 	allNew, allOld := true, true
 	for _, s := range r.survey.sites {
-		ctx, cancel := context.WithTimeout(context.Background(), observeTimeout)
-		live, err := s.observeAgain(ctx)
+		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), observeTimeout)
+		live, err := s.observeAgain(look)
 		cancel()
 		if err != nil {
 			return false
@@ -85,14 +85,14 @@ func (s *site) observeAgain(ctx context.Context) (stella.State, error) {
 // now on, and which machines the targets are.
 func (r *run) outcome(d stella.Deployment, hold *stella.Hold) []ledger.Event {
 	return []ledger.Event{
-		ledger.Note{Summary: r.scene.book.State.Summary, Machines: r.survey.machines()},
+		ledger.Note{Summary: r.summary(d), Machines: r.survey.machines()},
 		ledger.Finish{Deployment: d, LockID: r.lockID, Hold: hold, Current: d.Status == stella.Succeeded},
 	}
 }
 
 // record pushes the outcome. The lock ends with it.
-func (r *run) record(events func(ledger.Book, stella.Deployment) []ledger.Event) (stella.Deployment, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+func (r *run) record(ctx context.Context, events func(ledger.Book, stella.Deployment) []ledger.Event) (stella.Deployment, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	d := r.snapshot()
 	start := time.Now()
@@ -113,3 +113,22 @@ func (r *run) record(events func(ledger.Book, stella.Deployment) []ledger.Event)
 
 // errEnded is why a lock's context ends when its deployment does.
 var errEnded = errors.New("the deployment ended")
+
+// summary is how the environment stands after a deployment, for those who ask
+// the ledger alone.
+func (r *run) summary(d stella.Deployment) ledger.Summary {
+	s := r.scene.book.State.Summary
+	s.Commit, s.At, s.Drifted, s.DriftSince = d.Commit, time.Now().UTC(), 0, nil
+	s.Reason = firstLine(d.Error)
+	switch d.Status {
+	case stella.Succeeded:
+		s.Sync, s.Health = stella.Synced, stella.Healthy
+	case stella.Errored:
+		s.Sync = stella.OutOfSync // nothing was touched: health is what it was
+	case stella.Failed:
+		s.Sync, s.Health = stella.SyncFailed, stella.Unhealthy
+	default:
+		s.Sync, s.Health = stella.SyncPartial, stella.Degraded
+	}
+	return s
+}

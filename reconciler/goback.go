@@ -16,7 +16,7 @@ const notAsked = "not asked for"
 
 // mayGoBack says which deployment a failed one is rolled back to, or why it is
 // not. Every guard errs on the side of leaving things to a person.
-func (r *run) mayGoBack(context.Context) (*stella.Deployment, string) {
+func (r *run) mayGoBack() (*stella.Deployment, string) {
 	good, ok := r.scene.book.LastGood()
 	age := time.Since(r.dep.StartedAt)
 	switch d := r.dep; {
@@ -54,12 +54,12 @@ func (r *run) goBack(ctx context.Context, good stella.Deployment, out Outcome) (
 	if err != nil {
 		r.notify(Warned{Environment: r.dep.Environment, Text: "no automatic rollback: " + err.Error()})
 		r.note("no automatic rollback: " + err.Error())
-		d, recordErr := r.record(func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, nil) })
+		d, recordErr := r.record(ctx, func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, nil) })
 		out.Deployment, out.Commit = &d, d.Commit
 		return out, recordErr
 	}
 	back := &run{e: r.e, scene: j.scene, survey: j.in.survey, plan: j.in.plan, opts: r.opts, lockID: nonce()}
-	d, err := r.handOver(back, j)
+	d, err := r.handOver(ctx, back, j)
 	out.Deployment, out.Commit = &d, d.Commit
 	if err != nil {
 		return out, err
@@ -69,8 +69,8 @@ func (r *run) goBack(ctx context.Context, good stella.Deployment, out Outcome) (
 	if err = back.land(ctx, j); err == nil {
 		err = back.execute(ctx)
 	}
-	back.end(err)
-	done, recordErr := back.record(func(_ ledger.Book, d stella.Deployment) []ledger.Event { return back.outcome(d, nil) })
+	back.end(ctx, err)
+	done, recordErr := back.record(ctx, func(_ ledger.Book, d stella.Deployment) []ledger.Event { return back.outcome(d, nil) })
 	out.Rollback = &done
 	if err == nil {
 		out.Sync, out.Reason = stella.Synced, ""
@@ -98,13 +98,13 @@ func (e *Engine) wayBack(ctx context.Context, r *run, good stella.Deployment) (*
 
 // handOver records the failed outcome with its hold and begins the rollback in
 // the same transition.
-func (r *run) handOver(back *run, j *job) (stella.Deployment, error) {
+func (r *run) handOver(ctx context.Context, back *run, j *job) (stella.Deployment, error) {
 	self, err := durable.Self()
 	if err != nil {
 		return r.snapshot(), err
 	}
 	hold := newHold(r.scene.source, r.dep.ID, j.scene.desired, r.e.cfg.Actor, firstLine(r.dep.Error))
-	failed, err := r.record(func(b ledger.Book, d stella.Deployment) []ledger.Event {
+	failed, err := r.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event {
 		events := r.outcome(d, hold)
 		for i, ev := range events {
 			if f, ok := ev.(ledger.Finish); ok {
@@ -119,7 +119,7 @@ func (r *run) handOver(back *run, j *job) (stella.Deployment, error) {
 		})
 	})
 	if err == nil {
-		back.adopt(r.scene.book)
+		back.adopt(ctx, r.scene.book)
 	}
 	return failed, err
 }

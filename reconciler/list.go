@@ -48,16 +48,19 @@ func (e *Engine) Environments(ctx context.Context) ([]EnvironmentSummary, error)
 	g.SetLimit(maxParallel)
 	for i, ref := range refs {
 		g.Go(func() error {
-			sc, err := e.sceneAt(ctx, h, ref.Name)
-			if err != nil {
-				out[i] = EnvironmentSummary{Name: ref.Name, Sync: stella.SyncUnknown, Health: stella.HealthUnknown, Reason: err.Error()}
-				return nil
-			}
-			out[i] = summarise(e.statusOf(sc))
+			out[i] = e.summary(ctx, h, ref.Name)
 			return nil
 		})
 	}
 	return out, g.Wait()
+}
+
+func (e *Engine) summary(ctx context.Context, h *head, env stella.EnvName) EnvironmentSummary {
+	sc, err := e.sceneAt(ctx, h, env)
+	if err != nil {
+		return EnvironmentSummary{Name: env, Sync: stella.SyncUnknown, Health: stella.HealthUnknown, Reason: err.Error()}
+	}
+	return summarise(e.statusOf(sc))
 }
 
 func summarise(st EnvironmentStatus) EnvironmentSummary {
@@ -173,7 +176,7 @@ func (e *Engine) Books(ctx context.Context) (map[stella.EnvName]ledger.Book, err
 // wins, else the longest environment that is followed by "-N". The deployment
 // is nil when s names an environment.
 func (e *Engine) FindDeployment(ctx context.Context, s string) (stella.EnvName, *stella.Deployment, error) {
-	b, err := e.Book(ctx, stella.EnvName(s))
+	_, err := e.Book(ctx, stella.EnvName(s))
 	if err == nil {
 		return stella.EnvName(s), nil, nil
 	}
@@ -182,7 +185,8 @@ func (e *Engine) FindDeployment(ctx context.Context, s string) (stella.EnvName, 
 		return "", nil, err
 	}
 	env := stella.EnvName(s[:i])
-	if b, err = e.Book(ctx, env); err != nil {
+	b, err := e.Book(ctx, env)
+	if err != nil {
 		return "", nil, err
 	}
 	d, ok := b.Deployment(s)

@@ -113,11 +113,7 @@ func TestATargetWaitsForThoseThatItsServicesNeed(t *testing.T) {
 	s.Desired.Waits = map[string][]string{"a": {"b"}}
 	want := "[1] b: create service/db (does not run)\n[2] a: create service/web (does not run)\n"
 	got := reconciler.Compute(s)
-	var text []string
-	for _, line := range strings.SplitAfter(got.String(), "\n") {
-		text = append(text, line)
-	}
-	if diff := cmp.Diff(want, strings.Join(text, "")); diff != "" {
+	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
 }

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,12 +90,7 @@ func refusal(what string, p Plan) error {
 }
 
 func forced(o Options, what string) bool {
-	for _, f := range o.Force {
-		if f == what {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(o.Force, what)
 }
 
 // agreed checks that the plan is the one that somebody agreed to.

@@ -163,6 +163,6 @@ func (e *Engine) remember(ctx context.Context, sc *scene, v verdict) {
 	if _, err := sc.ledger.Append(ctx, sc.name, func(ledger.Book) ([]ledger.Event, error) {
 		return []ledger.Event{ledger.Note{Summary: s}}, nil
 	}); err != nil {
-		e.cfg.Logger.Warn("record status", "environment", sc.name, "err", fmt.Errorf("%s: %w", v.sync, err))
+		e.cfg.Logger.WarnContext(ctx, "record status", "environment", sc.name, "err", fmt.Errorf("%s: %w", v.sync, err))
 	}
 }

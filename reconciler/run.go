@@ -47,7 +47,7 @@ func (r *run) step(ctx context.Context, name, target string, limit time.Duration
 	}
 	s := stella.Step{Name: name, Target: target, Status: stella.StepRunning, StartedAt: time.Now().UTC(), Detail: map[string]any{}}
 	r.notify(StepBegan{Environment: r.dep.Environment, Deployment: r.dep.ID, Step: s})
-	stepCtx, cancel := context.WithTimeout(r.held, limit)
+	stepCtx, cancel := r.under(ctx, limit)
 	defer cancel()
 	detail, err := fn(stepCtx)
 	r.endStep(s, detail, err)
@@ -55,6 +55,15 @@ func (r *run) step(ctx context.Context, name, target string, limit time.Duration
 		return errors.Join(cause, err)
 	}
 	return err
+}
+
+// under is a context for work that goes on after an interrupt, and ends with
+// the lock or at the limit.
+func (r *run) under(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(r.held, func() { end(context.Cause(r.held)) })
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	return ctx, func() { unhook(); cancel(); end(nil) }
 }
 
 func (r *run) endStep(s stella.Step, detail map[string]any, err error) {

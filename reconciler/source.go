@@ -40,12 +40,12 @@ func (e *Engine) fetch(ctx context.Context, envs ...stella.EnvName) (*head, erro
 	if err != nil {
 		return nil, err
 	}
-	return e.followProject(ctx, h, refs, envs)
+	return e.followProject(ctx, h, envs)
 }
 
 // followProject fetches again where stella.yaml names another branch or
 // another place for the ledger than was fetched.
-func (e *Engine) followProject(ctx context.Context, h *head, refs git.Refs, envs []stella.EnvName) (*head, error) {
+func (e *Engine) followProject(ctx context.Context, h *head, envs []stella.EnvName) (*head, error) {
 	branch := h.branch
 	if h.project.Branch != "" {
 		branch = "refs/heads/" + h.project.Branch
@@ -103,7 +103,6 @@ type source struct {
 
 	name    stella.EnvName
 	app     git.ID // tree id of envs/NAME/app
-	whole   git.ID // tree id of envs/NAME
 	env     *configrepo.Environment
 	release *configrepo.ReleaseFile
 	desired *configrepo.Desired

@@ -45,9 +45,10 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	if d, ok := sc.book.Newest(); ok {
 		st.Last = withoutSteps(d)
 	}
-	if v.act == actWait {
+	switch v.act {
+	case actWait:
 		st.WaitingFor = v.reason
-	} else if v.act == actApply || v.act == actGoBack {
+	case actApply, actGoBack:
 		st.WaitingFor = fmt.Sprintf("a pass: 'stella serve', or 'stella reconcile %s'", sc.name)
 	}
 	return st

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -175,8 +176,7 @@ func (w *waiter) tell(told *string, what string) {
 
 // delivered finds the deployment that carried the wanted digests out.
 func (w *waiter) delivered(b ledger.Book) (Outcome, bool) {
-	for i := len(b.Deployments) - 1; i >= 0; i-- {
-		d := b.Deployments[i]
+	for i, d := range slices.Backward(b.Deployments) {
 		if d.Sequence <= w.since {
 			break
 		}

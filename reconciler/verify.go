@@ -27,7 +27,7 @@ func (r *run) verify(ctx context.Context, names []string, last bool) error {
 		return map[string]any{"checks": float64(len(results))}, err
 	})
 	for _, name := range names {
-		r.conclude(name, err)
+		r.conclude(ctx, name, err)
 	}
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", strings.Join(names, ", "), err)
@@ -36,8 +36,8 @@ func (r *run) verify(ctx context.Context, names []string, last bool) error {
 }
 
 // conclude observes a target once more and records what became of it.
-func (r *run) conclude(name string, verdict error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.held), observeTimeout)
+func (r *run) conclude(ctx context.Context, name string, verdict error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), observeTimeout)
 	defer cancel()
 	live, err := r.survey.site(name).target.Observe(ctx)
 	switch {

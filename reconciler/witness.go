@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/ledger"
@@ -46,8 +47,8 @@ func (e *Engine) RollbackStatus(ctx context.Context, env stella.EnvName) (Rollba
 
 // lastRollback is the newest rollback, nil for none.
 func lastRollback(b ledger.Book) *stella.Deployment {
-	for i := len(b.Deployments) - 1; i >= 0; i-- {
-		if d := b.Deployments[i]; d.Kind == stella.KindRollback {
+	for _, d := range slices.Backward(b.Deployments) {
+		if d.Kind == stella.KindRollback {
 			return &d
 		}
 	}
