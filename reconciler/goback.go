@@ -59,6 +59,7 @@ func (r *run) goBack(ctx context.Context, good stella.Deployment, out Outcome) (
 		return out, recordErr
 	}
 	back := &run{e: r.e, scene: j.scene, survey: j.in.survey, plan: j.in.plan, opts: r.opts, lockID: nonce()}
+	lockAt := time.Now()
 	d, err := r.handOver(ctx, back, j)
 	out.Deployment, out.Commit = &d, d.Commit
 	if err != nil {
@@ -66,6 +67,7 @@ func (r *run) goBack(ctx context.Context, good stella.Deployment, out Outcome) (
 	}
 	defer back.lose(errEnded)
 	back.past(stella.StepPreflight, j.planned, j.checked)
+	back.past(stella.StepLock, lockAt, time.Now())
 	if err = back.land(ctx, j); err == nil {
 		err = back.execute(ctx)
 	}

@@ -11,21 +11,16 @@ import (
 
 // RollbackStatus asks every witness of an environment's last rollback whether it
 // happened: Git, the ledger, each target's sticker and what really runs there.
-// Where there never was one, it asks about the deployment in effect.
+// Where something was deployed after it, or there never was one, it asks about
+// the deployment in effect.
 func (e *Engine) RollbackStatus(ctx context.Context, env stella.EnvName) (RollbackStatus, error) {
 	sc, err := e.look(ctx, env)
 	if err != nil {
 		return RollbackStatus{}, err
 	}
 	st := RollbackStatus{Environment: env, Witnesses: Witnesses{Targets: []TargetWitness{}}}
-	rollback := lastRollback(sc.book)
-	want := rollback
-	if d, ok := sc.book.Newest(); ok && want == nil {
-		want = &d
-	}
-	if rollback != nil {
-		st.Deployment = rollback
-	}
+	st.Deployment = lastRollback(sc.book)
+	want := testified(sc.book, st.Deployment)
 	if want == nil {
 		st.Witnesses.Git.Error = "nothing was ever deployed"
 		return st, nil
@@ -43,6 +38,18 @@ func (e *Engine) RollbackStatus(ctx context.Context, env stella.EnvName) (Rollba
 		st.Witnesses.Targets = append(st.Witnesses.Targets, w)
 	}
 	return st, nil
+}
+
+// testified is the deployment that the witnesses are asked about: the last
+// rollback, or what was deployed after it.
+func testified(b ledger.Book, rollback *stella.Deployment) *stella.Deployment {
+	if d, ok := b.Current(); ok && (rollback == nil || d.Sequence > rollback.Sequence) {
+		return &d
+	}
+	if d, ok := b.Newest(); ok && rollback == nil {
+		return &d
+	}
+	return rollback
 }
 
 // lastRollback is the newest rollback, nil for none.
