@@ -16,7 +16,7 @@ import (
 )
 
 // version is set by the build of a release, -ldflags "-X main.version=1.2.3".
-var version string //nolint:gochecknoglobals // the linker can set nothing else
+var version string
 
 func main() {
 	os.Exit(run())

@@ -21,7 +21,7 @@ func newDBVerifyCmd(a *App) *cobra.Command {
 		Long: "Read the whole chain of each environment's ledger and replay it: objects, order, every transition, the\n" +
 			"state after it and the commits that it names.",
 		Example: "  stella orch db verify\n  stella orch db verify production -o json",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.add(cmd)

@@ -29,7 +29,7 @@ func newDeployCmd(a *App) *cobra.Command {
 		Example: "  stella deploy production --artifact registry.example.com/shop/api:2.4.0\n" +
 			"  stella deploy production --artifact api=registry.example.com/shop/api:2.4.0 --artifact worker=registry.example.com/shop/worker:2.4.0 --version 2.4.0\n" +
 			"  stella deploy production --deployment production-41",
-		Args: atMost(1),
+		Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.environmentFlag.add(cmd)

@@ -26,7 +26,7 @@ func newDeploymentsListCmd(a *App) *cobra.Command {
 		Use:     "list ENV",
 		Short:   "An environment's deployments, newest first",
 		Example: "  stella orch deployments list production --last 10\n  stella orch deployments list production --status succeeded --kind deploy",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.add(cmd)
@@ -150,7 +150,7 @@ func newDeploymentsCurrentCmd(a *App) *cobra.Command {
 		Use:     "current ENV",
 		Short:   "The last verified deployment; exit 1 if there is none",
 		Example: "  stella orch deployments current production -o json",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.current(cmd, args) },
 	}
 	o.add(cmd)

@@ -70,7 +70,7 @@ func newEnvStatusCmd(a *App) *cobra.Command {
 		Use:     "status ENV [--detailed]",
 		Short:   "What an environment should run and what it was just seen to run",
 		Example: "  stella orch env status production\n  stella orch env status production --detailed",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.add(cmd)
@@ -120,7 +120,7 @@ func newEnvStopCmd(a *App) *cobra.Command {
 		Long: "Stop every component on every target. Releases and volumes stay; 'stella reconcile ENV' starts it again.\n" +
 			"On a protected environment: type its name, or pass it with --confirm.",
 		Example: "  stella orch env stop staging --reason \"over the weekend\"",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.flagsOf(cmd)
@@ -136,7 +136,7 @@ func newEnvDeleteCmd(a *App) *cobra.Command {
 		Long: "Stop every component on every target and remove releases and stickers. Named volumes stay, and so do the\n" +
 			"environment's files in Git and its ledger.",
 		Example: "  stella orch env delete staging --confirm staging --reason \"project ended\"",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.flagsOf(cmd)

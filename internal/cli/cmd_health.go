@@ -18,7 +18,7 @@ func newHealthCheckCmd(a *App) *cobra.Command {
 		Use:     "health-check ENV",
 		Short:   "Run the verification checks now",
 		Example: "  stella orch health-check production",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.add(cmd)

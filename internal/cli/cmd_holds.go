@@ -24,7 +24,7 @@ func newHoldsListCmd(a *App) *cobra.Command {
 		Use:     "list [ENV]",
 		Short:   "What was rolled back and does not come back by itself",
 		Example: "  stella orch holds list production",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.list(cmd, args) },
 	}
 	o.add(cmd)
@@ -89,7 +89,7 @@ func newHoldsReleaseCmd(a *App) *cobra.Command {
 		Use:     "release ENV --reason R",
 		Short:   "Let what was rolled back be deployed again",
 		Example: "  stella orch holds release production --reason \"fixed upstream, tested on staging\"",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.release(cmd, args) },
 	}
 	o.add(cmd)

@@ -27,7 +27,7 @@ func newLocksListCmd(a *App) *cobra.Command {
 		Use:     "list [ENV]",
 		Short:   "Who holds which environment: holder, purpose, age, lease, stale or live",
 		Example: "  stella orch locks list\n  stella orch locks list production -o wide",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.list(cmd, args) },
 	}
 	o.add(cmd)
@@ -94,7 +94,7 @@ func newLocksAcquireCmd(a *App) *cobra.Command {
 		Long: "Take the environment's lock by hand. It ends after --for, or with 'stella orch locks release'. Where\n" +
 			"somebody else holds the lock, the command fails and says who.",
 		Example: "  stella orch locks acquire production --reason \"database migration\" --for 2h",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.acquire(cmd, args) },
 	}
 	o.add(cmd)
@@ -134,7 +134,7 @@ func newLocksReleaseCmd(a *App) *cobra.Command {
 		Long: "End a lock that was taken by hand. A lock that a running deployment holds is ended with --force only:\n" +
 			"the deployment notices before its next step and is recorded as aborted.",
 		Example: "  stella orch locks release production\n  stella orch locks release production --force --reason \"runner died, cannot wait\"",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.release(cmd, args) },
 	}
 	o.add(cmd)

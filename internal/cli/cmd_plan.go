@@ -16,7 +16,7 @@ func newPlanCmd(a *App) *cobra.Command {
 		Use:     "plan ENV [--ref REV]",
 		Short:   "Show what reconciling would change, target by target",
 		Example: "  stella plan production\n  stella plan production --ref feature/new-banner -o json",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.add(cmd)

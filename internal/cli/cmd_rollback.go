@@ -26,7 +26,7 @@ func newRollbackCmd(a *App) *cobra.Command {
 		Example: "  stella rollback production\n" +
 			"  stella rollback production --to 2.3.0 --reason \"5xx after 2.4.0\"\n" +
 			"  stella rollback production --dry-run",
-		Args: atMost(1),
+		Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.environmentFlag.add(cmd)

@@ -26,7 +26,7 @@ func newRollbackStatusCmd(a *App) *cobra.Command {
 		Long: "Ask every witness what runs: the branch, the ledger, each target's sticker and its processes. A rollback\n" +
 			"is done when all agree. Without an argument: the last rollback of any environment.",
 		Example: "  stella rollback status production\n  stella rollback status production-42 -o json",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.add(cmd)
@@ -139,6 +139,7 @@ func writeWitnesses(p *page, s reconciler.RollbackStatus) {
 	}
 	p.line(style, "%s: %s", s.Environment, title)
 	if d := s.Deployment; d != nil {
+		p.indented(styleOfStatus(d.Status), "%s", deploymentTitle(*d))
 		p.fields(deploymentFields(p, *d)...)
 	} else {
 		p.indented(term.Dim, "no rollback was recorded; this is what runs")

@@ -22,7 +22,7 @@ func newRollbackTraceCmd(a *App) *cobra.Command {
 		Long: "Show each step with its time, target, result and error. An environment means its last rollback; no\n" +
 			"argument the last one of any environment.",
 		Example: "  stella rollback trace production\n  stella rollback trace production-42 --verbose",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.add(cmd)

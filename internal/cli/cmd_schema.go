@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,7 +31,7 @@ func (a *App) printSchema(cmd *cobra.Command, kind string) error {
 			return err
 		}
 		a.printed = true
-		_, err = io.WriteString(a.out().W, string(schema))
+		_, err = a.out().W.Write(schema)
 		return printError(err)
 	}
 	return usage(cmd, "unknown kind %q: want one of %s", kind, strings.Join(configrepo.Kinds(), ", "))

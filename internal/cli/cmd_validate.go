@@ -30,7 +30,7 @@ func newValidateCmd(a *App) *cobra.Command {
 		Long: "Read and render everything in a working copy and report all problems at once, each with file, line and\n" +
 			"field. --fix pins tags to the digests that they have now; everything else in the files stays as it is.",
 		Example: "  stella validate\n  stella validate ~/src/shop-config --fix",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := o.dir(args)
 			if err != nil {

@@ -19,7 +19,7 @@ func newWhyCmd(a *App) *cobra.Command {
 		Long: "Say where an environment stands and why: held, pinned, frozen, invalid (file and line), locked by whom,\n" +
 			"waiting for what, and when it is tried next. Reads Git and the ledger; asks no target.",
 		Example: "  stella why production",
-		Args:    atMost(1),
+		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.add(cmd)

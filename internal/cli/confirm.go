@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -117,7 +118,7 @@ func (a *App) ask(ctx context.Context, prompt string) (string, error) {
 	case <-ctx.Done():
 		return "", fmt.Errorf("wait for an answer: %w", context.Cause(ctx))
 	case r := <-got:
-		if r.err != nil && r.err != io.EOF {
+		if r.err != nil && !errors.Is(r.err, io.EOF) {
 			return "", fmt.Errorf("read the answer: %w", r.err)
 		}
 		return strings.TrimSpace(r.line), nil

@@ -113,7 +113,7 @@ func plain(v reflect.Value, text func(string) string) any {
 	if v.Type() == reflect.TypeFor[time.Time]() {
 		return moment(v)
 	}
-	if m, ok := v.Interface().(encoding.TextMarshaler); ok && v.Kind() != reflect.Pointer {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok && v.Kind() != reflect.Pointer {
 		b, err := m.MarshalText()
 		if err != nil {
 			return nil
@@ -144,7 +144,7 @@ func plain(v reflect.Value, text func(string) string) any {
 }
 
 func moment(v reflect.Value) any {
-	t, ok := v.Interface().(time.Time)
+	t, ok := reflect.TypeAssert[time.Time](v)
 	if !ok || t.IsZero() {
 		return nil
 	}

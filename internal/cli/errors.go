@@ -69,8 +69,7 @@ func (f failure) note() bool { return f.ExitCode == exitReview }
 
 func (a *App) failure(err error) failure {
 	f := failure{Message: err.Error(), Hint: stella.Hint(err), ExitCode: a.exitCode(err)}
-	var u *usageError
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*usageError](err); ok {
 		f.Code = "usage"
 		if f.Hint == "" {
 			f.Hint = "run '" + u.command + " --help'"

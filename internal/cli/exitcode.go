@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/reconciler"
@@ -170,10 +171,8 @@ func exitOfStatus(s stella.Status) int {
 // first counts most.
 func worst(codes []int) int {
 	for _, code := range []int{exitPartial, exitFailed, exitRefused, exitLocked, exitTimeout, exitUnknown, exitReview, exitNo} {
-		for _, c := range codes {
-			if c == code {
-				return code
-			}
+		if slices.Contains(codes, code) {
+			return code
 		}
 	}
 	return exitDone

@@ -36,8 +36,6 @@ func noon() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
 // refuses what is locked, plans without touching anything, and remembers what
 // it deployed.
 type fakeEngine struct {
-	engine // nil: what the fake does not have panics
-
 	notify    func(reconciler.Event)
 	protected bool
 	books     map[stella.EnvName]ledger.Book
@@ -82,8 +80,10 @@ func deployed(id string, kind stella.Kind, image string) stella.Deployment {
 		Targets: []stella.TargetResult{{Name: "web-1", Status: stella.TargetVerified, After: map[string]string{"api": string(a.Digest)}}},
 		Steps: []stella.Step{
 			{Name: stella.StepPreflight, Status: stella.StepSucceeded, StartedAt: end.Add(-12400 * time.Millisecond), DurationSeconds: 0.3},
-			{Name: stella.StepApply, Target: "web-1", Status: stella.StepSucceeded, StartedAt: end.Add(-11 * time.Second), DurationSeconds: 1.25,
-				Detail: map[string]any{"actions": []any{"update service/api"}, "log": "started\nlistening on :8080\n"}},
+			{
+				Name: stella.StepApply, Target: "web-1", Status: stella.StepSucceeded, StartedAt: end.Add(-11 * time.Second), DurationSeconds: 1.25,
+				Detail: map[string]any{"actions": []any{"update service/api"}, "log": "started\nlistening on :8080\n"},
+			},
 		},
 	}
 }
@@ -173,8 +173,10 @@ func (f *fakeEngine) Status(_ context.Context, env stella.EnvName, observe bool)
 func (f *fakeEngine) target() reconciler.TargetStatus {
 	return reconciler.TargetStatus{
 		Name: "web-1", Driver: "host", Reachable: true, Sync: stella.Synced, Health: stella.Healthy,
-		Sticker: &stella.Sticker{SchemaVersion: 1, Environment: "production", Target: "web-1", Deployment: "production-2", Release: "2.3.0",
-			Commit: commit2, Components: map[string]string{"api": oldImage}, Fence: 7, WrittenAt: noon().Add(-time.Hour)},
+		Sticker: &stella.Sticker{
+			SchemaVersion: 1, Environment: "production", Target: "web-1", Deployment: "production-2", Release: "2.3.0",
+			Commit: commit2, Components: map[string]string{"api": oldImage}, Fence: 7, WrittenAt: noon().Add(-time.Hour),
+		},
 		Components: []stella.ComponentStatus{{Name: "api", Desired: oldImage, Running: oldImage, State: stella.RunRunning, Health: stella.RunHealthHealthy, Since: noon().Add(-time.Hour)}},
 		Checks:     []reconciler.CheckResult{{Name: "web answers", Target: "web-1", OK: true, LatencyMillis: 3.25}},
 		Notes:      []string{"runs without root: in place"},
@@ -318,8 +320,10 @@ func (f *fakeEngine) RollbackStatus(_ context.Context, env stella.EnvName) (reco
 		Witnesses: reconciler.Witnesses{
 			Git:    reconciler.GitWitness{Tree: tree1, Commit: commit2, OK: true},
 			Ledger: reconciler.LedgerWitness{Deployment: "production-2", Status: stella.Succeeded, OK: true},
-			Targets: []reconciler.TargetWitness{{Name: "web-1", Sticker: reconciler.StickerWitness{Deployment: "production-2", OK: ok},
-				Running: map[string]string{"api": "sha256:1111111111111111111111111111111111111111111111111111111111111111"}, OK: ok}},
+			Targets: []reconciler.TargetWitness{{
+				Name: "web-1", Sticker: reconciler.StickerWitness{Deployment: "production-2", OK: ok},
+				Running: map[string]string{"api": "sha256:1111111111111111111111111111111111111111111111111111111111111111"}, OK: ok,
+			}},
 		},
 	}, nil
 }

@@ -52,7 +52,7 @@ func run(ctx context.Context, p Process, open openFunc) int {
 	if open != nil {
 		app.open = open
 	}
-	root := newRootCmd(app)
+	root := newRootCmd(app) //nolint:contextcheck // commands get their context from cobra
 	root.SetArgs(p.Args)
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)

@@ -17,6 +17,7 @@ type planDoc struct {
 }
 
 func planView(plan reconciler.Plan) view {
+	plan.Targets = withoutSecrets(plan.Targets)
 	return view{
 		doc:   planDoc{1, plan},
 		names: []string{plan.Hash},

@@ -64,8 +64,8 @@ func isLocal(remote string) bool {
 	if strings.Contains(remote, "://") {
 		return false
 	}
-	before, _, slash := strings.Cut(remote, "/")
-	return !strings.Contains(before, ":") || slash && before == ""
+	before, _, _ := strings.Cut(remote, "/")
+	return !strings.Contains(before, ":")
 }
 
 // localDir is the directory of a local repository's refs, "" for a remote one.
@@ -170,8 +170,8 @@ func originURL(config []byte) string {
 	within := false
 	for lines := bufio.NewScanner(bytes.NewReader(config)); lines.Scan(); {
 		line := strings.TrimSpace(lines.Text())
-		if strings.HasPrefix(line, "[") {
-			section, rest, _ := strings.Cut(strings.TrimPrefix(line, "["), "]")
+		if head, ok := strings.CutPrefix(line, "["); ok {
+			section, rest, _ := strings.Cut(head, "]")
 			name, sub, _ := strings.Cut(section, " ")
 			within = strings.EqualFold(name, "remote") && strings.Trim(strings.TrimSpace(sub), `"`) == "origin"
 			line = strings.TrimSpace(rest)
@@ -226,4 +226,4 @@ func stateName(repo string) string {
 	return name[:min(most, len(name))] + "-" + hex.EncodeToString(sum[:6])
 }
 
-var unsafeRE = regexp.MustCompile(`[^A-Za-z0-9._-]+`) //nolint:gochecknoglobals // compiled once
+var unsafeRE = regexp.MustCompile(`[^A-Za-z0-9._-]+`)

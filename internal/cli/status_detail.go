@@ -119,7 +119,9 @@ func checkWord(ok bool) term.Cell {
 	return styled(term.Bad, "failed")
 }
 
-func millis(ms float64) term.Cell { return text(fmt.Sprintf("%.0fms", ms)) }
+func millis(ms float64) term.Cell {
+	return term.Cell{Text: fmt.Sprintf("%.0fms", ms), Machine: fmt.Sprintf("%.3f", ms)}
+}
 
 func changeList(changes []stella.Change) *list {
 	l := &list{columns: columns("DRIFT", "RESOURCE", "PATH", "DESIRED", "LIVE", "NOTE")}

@@ -38,7 +38,7 @@ func writeStatusHead(p *page, s reconciler.EnvironmentStatus) {
 		field{label: "wanted", value: wanted(s.Desired)},
 		field{label: "last deployment", value: lastDeployment(p, s)},
 		field{label: "pinned to", value: pinned(s.Pin), style: term.Warn},
-		field{label: "drift", value: driftWords(p, s.Drift), style: driftStyle(s.Drift)},
+		field{label: "drift", value: driftWords(p, s), style: driftStyle(s.Drift)},
 		field{label: "rollback", value: readyWords(s.Ready), style: readyStyle(s.Ready)},
 		field{label: "lock", value: lockWords(p, s.Lock), style: term.Warn},
 		field{label: "fetched", value: p.moment(s.FetchedAt)},
@@ -96,8 +96,13 @@ func pinned(pin *reconciler.Proposal) string {
 	return fmt.Sprintf("commit %s; %s waits for review", shortID(pin.Commit), where(*pin))
 }
 
-func driftWords(p *page, d reconciler.DriftSummary) string {
-	if d.Count == 0 {
+// driftWords claims that there is none only where the targets were asked.
+func driftWords(p *page, s reconciler.EnvironmentStatus) string {
+	d := s.Drift
+	switch {
+	case d.Count == 0 && s.ObservedAt == nil:
+		return "none known"
+	case d.Count == 0:
 		return "none"
 	}
 	words := count(d.Count, "difference")

@@ -37,14 +37,12 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// atMost refuses more than n arguments.
-func atMost(n int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) > n {
-			return usage(cmd, "%s takes at most %d argument(s), got %q", cmd.Name(), n, args[n])
-		}
-		return nil
+// atMostOne refuses a second argument.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usage(cmd, "%s takes one argument, got %q too", cmd.Name(), args[1])
 	}
+	return nil
 }
 
 // exactly wants n arguments and says what they are.
