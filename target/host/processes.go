@@ -66,7 +66,8 @@ func descendants(pid int) []int {
 }
 
 // releaseOf names the service of this target and the release whose files a
-// process runs from; empty for none. A process belongs to it when its root, its working directory
+// process runs from; empty for none. Of files that were removed under it the
+// release is empty. A process belongs to it when its root, its working directory
 // or its executable lies in one of the service's releases, which holds for
 // whatever it forked, however far that got away.
 func (h *Host) releaseOf(pid int) (service, release string) {
@@ -83,9 +84,14 @@ func (h *Host) releaseOf(pid int) (service, release string) {
 		if !ok {
 			continue
 		}
-		if parts := strings.Split(rest, "/"); len(parts) >= 3 && parts[1] == "releases" {
-			return parts[0], parts[2]
+		parts := strings.Split(rest, "/")
+		if len(parts) < 3 || parts[1] != "releases" {
+			continue
 		}
+		if strings.HasSuffix(rest, " (deleted)") { // as the kernel says, proc_pid_exe(5)
+			return parts[0], ""
+		}
+		return parts[0], parts[2]
 	}
 	return "", ""
 }

@@ -131,7 +131,12 @@ func newScene(t testing.TB, change ...func(*Config)) *scene {
 		t.Fatal(err)
 	}
 	s := &scene{Host: reopen(t, c, store), store: store, fence: 1}
-	t.Cleanup(func() { endAll(t, s.Host) })
+	t.Cleanup(func() {
+		endAll(t, s.Host)
+		if err := removeTree(dir); err != nil { // releases are read-only
+			t.Error(err)
+		}
+	})
 	return s
 }
 
@@ -249,7 +254,17 @@ func (s *scene) tryDeploy(ctx context.Context, rs ...stella.Resource) error {
 	if err := s.Prepare(ctx, want, s.fence); err != nil {
 		return err
 	}
-	return s.Apply(ctx, orderOf(s.fence, stella.OpUpdate, want, allIDs(want)...), nil)
+	live, err := s.Observe(ctx)
+	if err != nil {
+		return err
+	}
+	o := orderOf(s.fence, stella.OpUpdate, want, allIDs(want)...)
+	for _, r := range live.Resources {
+		if _, wanted := want.Resource(r.ID); !wanted {
+			o.Actions = append([]stella.Action{{Op: stella.OpRemove, Resource: stella.Resource{ID: r.ID}}}, o.Actions...)
+		}
+	}
+	return s.Apply(ctx, o, nil)
 }
 
 func (s *scene) observe(t testing.TB) stella.State {
@@ -361,3 +376,10 @@ func alive(pid int) bool {
 }
 
 func portText(port int) string { return strconv.Itoa(port) }
+
+// contextThatEnds ends with a cause after a while.
+func contextThatEnds(t testing.TB, why error, after time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	timer := time.AfterFunc(after, func() { cancel(why) })
+	return ctx, func() { timer.Stop(); cancel(nil) }
+}

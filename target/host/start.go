@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,9 +88,9 @@ func (h *Host) stopService(ctx context.Context, name string) error {
 }
 
 func (h *Host) stopShim(ctx context.Context, name string) error {
-	shim, lives := h.lay.shimOf(name)
-	if !lives {
-		return nil
+	shim, lives, err := h.findShim(ctx, name)
+	if err != nil || !lives {
+		return err
 	}
 	grace := defaultGrace
 	if spec, err := h.lay.readSpec(name); err == nil {
@@ -111,6 +112,30 @@ func (h *Host) stopShim(ctx context.Context, name string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: the shim, process %d, does not die", stella.ErrTimeout, shim.PID)
+}
+
+// findShim returns the living shim of a service. One that has the lock and no
+// pid file is about to write it, or about to end: it is waited for.
+func (h *Host) findShim(ctx context.Context, name string) (durable.Process, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, h.slack)
+	defer cancel()
+	for {
+		if shim, lives := h.lay.shimOf(name); lives {
+			return shim, true, nil
+		}
+		lock, err := durable.TryLock(h.lay.shimLock(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return durable.Process{}, false, nil
+		}
+		if err == nil {
+			return durable.Process{}, false, lock.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return durable.Process{}, false, fmt.Errorf("find the shim: %w", err)
+		case <-time.After(killPoll):
+		}
+	}
 }
 
 // gone waits until a process has ended.
