@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"log/slog"
+	"sync"
 
 	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/git"
@@ -36,6 +37,9 @@ type Config struct {
 type Engine struct {
 	cfg    Config
 	events notifier
+
+	headsMu sync.Mutex // guards heads
+	heads   Heads      // as last read, for polls that find the same commit
 }
 
 // New returns an engine.

@@ -21,12 +21,25 @@ type Heads struct {
 }
 
 // Heads looks at the remote. A poll that finds nothing changed costs one list of
-// refs.
+// refs. The keys must not be changed.
 func (e *Engine) Heads(ctx context.Context) (Heads, error) {
 	h, err := e.fetch(ctx)
 	if err != nil {
 		return Heads{}, err
 	}
+	e.headsMu.Lock()
+	defer e.headsMu.Unlock()
+	if e.heads.Commit == string(h.commit) {
+		e.heads.At = h.at
+		return e.heads, nil
+	}
+	if e.heads, err = keys(ctx, h); err != nil {
+		e.heads = Heads{}
+	}
+	return e.heads, err
+}
+
+func keys(ctx context.Context, h *head) (Heads, error) {
 	refs, err := configrepo.Environments(ctx, h.tree, h.project)
 	if err != nil {
 		return Heads{}, err

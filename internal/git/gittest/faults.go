@@ -30,6 +30,22 @@ func LoseResponse() Fault {
 	}
 }
 
+// After lets the server do its work, drops what it answers and runs a function;
+// then it answers as other says, or breaks the connection for a nil other.
+func After(do func(), other Fault) Fault {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(httptest.NewRecorder(), r)
+			do()
+			if other == nil {
+				panic(http.ErrAbortHandler)
+			}
+			// The body is used up: git-http-backend would wait for it forever.
+			other(http.NotFoundHandler()).ServeHTTP(w, r)
+		})
+	}
+}
+
 // Truncate breaks the connection after n bytes of the body.
 func Truncate(n int) Fault {
 	return func(next http.Handler) http.Handler {

@@ -55,7 +55,7 @@ func writeHistory(w io.Writer, commits, envs int) {
 		file("stella.yaml", "apiVersion: stella/v1\nkind: Project\nname: big\n")
 		for e := range envs {
 			env := EnvName(e)
-			file("envs/"+env+"/environment.yaml", fmt.Sprintf("kind: Environment\nname: %s\ntargets:\n  - name: web-1\n    docker: {host: \"ssh://%s.example.com\"}\n", env, env))
+			file("envs/"+env+"/environment.yaml", fmt.Sprintf("apiVersion: stella/v1\nkind: Environment\nname: %s\ntargets:\n  - name: web-1\n    docker: {host: \"ssh://%s.example.com\"}\n", env, env))
 			file("envs/"+env+"/app/release.yaml", releaseYAML(env, 0))
 			file("envs/"+env+"/app/compose.yaml", "services:\n  api:\n    image: api\n    ports: [\"8080:8080\"]\n  web:\n    image: web\n    ports: [\"80:80\"]\n")
 		}
@@ -63,5 +63,5 @@ func writeHistory(w io.Writer, commits, envs int) {
 }
 
 func releaseYAML(env string, c int) string {
-	return fmt.Sprintf("kind: Release\nversion: 1.%d.0\ncomponents:\n  api: registry.example.com/%s/api:1.%d.0@sha256:%064x\n  web: registry.example.com/%s/web:1.%d.0@sha256:%064x\n", c, env, c, c*2+1, env, c, c*2+2)
+	return fmt.Sprintf("apiVersion: stella/v1\nkind: Release\nversion: 1.%d.0\ncomponents:\n  api: registry.example.com/%s/api:1.%d.0@sha256:%064x\n  web: registry.example.com/%s/web:1.%d.0@sha256:%064x\n", c, env, c, c*2+1, env, c, c*2+2)
 }
