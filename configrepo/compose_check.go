@@ -67,7 +67,20 @@ type checker struct {
 	services int
 	ports    int // that the ranges of short ports add up to
 	tooLong  bool
-	problems Problems
+
+	undeclared map[string]bool // names that expressions need and nobody declared
+	files      map[string]bool // that are referred to and there
+	problems   Problems
+}
+
+// newChecker returns a checker of the app in a directory, which may also refer
+// to shared directories.
+func newChecker(app string, shared []string, read func(string) ([]byte, bool), vars expander) *checker {
+	return &checker{
+		app: app, allowed: append([]string{app}, shared...), read: read, vars: vars,
+		docs: map[string]*document{}, sources: map[string]*composeSource{},
+		undeclared: map[string]bool{}, files: map[string]bool{},
+	}
 }
 
 // check runs the whole check from the main file on.
@@ -112,8 +125,8 @@ func (c *checker) visit(file, base string, loaded bool) *composeSource {
 		c.problems = append(c.problems, Problem{Path: file, What: fmt.Sprintf("brings the app to more than %d services", maxServices)})
 		return nil
 	}
-	for _, f := range s.services {
-		c.service(s, f.value, joinField("services", f.key.Value))
+	for _, name := range sortedKeys(s.services) {
+		c.service(s, s.services[name].value, joinField("services", name))
 	}
 	scalars{c, s, map[*yaml.Node]bool{}}.walk(doc.root, nil)
 	if loaded {
@@ -243,6 +256,7 @@ func (c *checker) text(n *yaml.Node) string {
 // declared reports a name that stands for a variable's value and has none.
 func (c *checker) declared(s *composeSource, n *yaml.Node, field, name string) {
 	if _, ok := c.vars.lookup(name); !ok {
+		c.undeclared[name] = true
 		c.fail(s, n, field, (&undeclaredError{name}).Error(), "add it to variables in release.yaml or of the target, or give it a value here")
 	}
 }
@@ -250,11 +264,14 @@ func (c *checker) declared(s *composeSource, n *yaml.Node, field, name string) {
 // expansion reports an expression that does not expand. What is too long is said
 // once: it is so from there on.
 func (c *checker) expansion(s *composeSource, n *yaml.Node, field string, err error) {
-	if errors.Is(err, errTooLong) {
-		if c.tooLong {
-			return
-		}
+	var undeclared *undeclaredError
+	switch {
+	case errors.Is(err, errTooLong) && c.tooLong:
+		return
+	case errors.Is(err, errTooLong):
 		c.tooLong = true
+	case errors.As(err, &undeclared):
+		c.undeclared[undeclared.name] = true
 	}
 	c.problems = append(c.problems, expansionProblem(s.doc.path, n, field, err))
 }

@@ -10,8 +10,6 @@ import (
 )
 
 // What the loader's errors look like: it has no types for them.
-
-//nolint:gochecknoglobals // compiled once
 var (
 	validatingRE = regexp.MustCompile(`(?s)^validating (.+?): (.+)$`)
 	fieldRE      = regexp.MustCompile(`\b((?:services|volumes|networks|configs|secrets|models)\.[^\s:]+)`)
@@ -103,5 +101,18 @@ func loaderText(text string) string {
 		return "has a value of the wrong type"
 	}
 	text = strings.Replace(text, "false schema", "is not a field of the Compose Specification", 1)
-	return safe.Clip(text, 300)
+	return safe.Line(text)
+}
+
+// withoutValues puts the names of variables where a text has their values.
+func withoutValues(text string, vars map[string]string) string {
+	names := sortedKeys(vars)
+	slices.SortStableFunc(names, func(a, b string) int { return len(vars[b]) - len(vars[a]) })
+	for _, name := range names {
+		const tooCommon = 2 // "80", "a": no secret, and in any text
+		if len(vars[name]) > tooCommon {
+			text = strings.ReplaceAll(text, safe.Line(vars[name]), "${"+name+"}")
+		}
+	}
+	return text
 }

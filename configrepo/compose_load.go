@@ -31,7 +31,8 @@ type model struct {
 // scratch is the private directory that the loader reads: nothing is in it but
 // the files that the checker let pass.
 type scratch struct {
-	dir  string // absolute, without symbolic links
+	temp string // what is removed in the end
+	dir  string // below it: where the repository's top is; absolute, without symbolic links
 	root *os.Root
 	has  map[string]bool
 }
@@ -41,18 +42,25 @@ func newScratch() (*scratch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a directory to render in: %w", err)
 	}
+	// Should the loader ever resolve a reference to somewhere else than the
+	// checker, it climbs through directories that hold nothing.
+	const empty = "1/2/3/4/5/6/7/8"
 	real, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		real = filepath.Join(real, filepath.FromSlash(empty))
+		err = os.MkdirAll(real, 0o700)
+	}
 	if err == nil {
 		var root *os.Root
 		if root, err = os.OpenRoot(real); err == nil {
-			return &scratch{dir: real, root: root, has: map[string]bool{}}, nil
+			return &scratch{temp: dir, dir: real, root: root, has: map[string]bool{}}, nil
 		}
 	}
 	return nil, errors.Join(fmt.Errorf("open a directory to render in: %w", err), os.RemoveAll(dir))
 }
 
 func (s *scratch) Close() error {
-	return errors.Join(s.root.Close(), os.RemoveAll(s.dir))
+	return errors.Join(s.root.Close(), os.RemoveAll(s.temp))
 }
 
 // add writes a file, read only.
@@ -97,7 +105,11 @@ func (s *scratch) load(ctx context.Context, app string, sources []*composeSource
 	m := &model{sources: sources, vars: vars}
 	err := guard(func() error { return m.load(ctx, details) })
 	if err != nil {
-		return nil, s.loaderProblems(sources, err)
+		problems := s.loaderProblems(sources, err)
+		for i := range problems {
+			problems[i].What = safe.Clip(withoutValues(problems[i].What, vars), 300)
+		}
+		return nil, problems
 	}
 	return m, nil
 }

@@ -155,16 +155,24 @@ func (c *checker) reference(s *composeSource, n *yaml.Node, field string) (strin
 // place returns the path that a reference of s leads to.
 func (c *checker) place(s *composeSource, n *yaml.Node, field, value string) (string, bool) {
 	if what := strangePath(value); what != "" {
-		c.fail(s, n, field, what, "put the file below "+c.app+" and refer to it from there")
+		c.fail(s, n, field, what, "put the file below "+c.dir()+" and refer to it from there")
 		return "", false
 	}
 	to := path.Join(s.base, value)
 	if !c.within(to) {
-		c.fail(s, n, field, "leads outside "+c.app+" and the shared directories",
-			"put the file below "+c.app+", or add its directory to shared in environment.yaml")
+		c.fail(s, n, field, "leads outside "+c.dir()+" and the shared directories",
+			"put the file below "+c.dir()+", or add its directory to shared in environment.yaml")
 		return "", false
 	}
 	return to, true
+}
+
+// dir names the app's directory.
+func (c *checker) dir() string {
+	if c.app == "" {
+		return "its directory"
+	}
+	return c.app
 }
 
 // strangePath says what is wrong with a reference that is not a relative path,
@@ -202,6 +210,7 @@ func (c *checker) exists(s *composeSource, n *yaml.Node, field, file string) boo
 		c.fail(s, n, field, "there is no such file", "")
 		return false
 	}
+	c.files[file] = true
 	return true
 }
 

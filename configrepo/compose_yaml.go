@@ -89,12 +89,10 @@ func hiddenBreak(content []byte) bool {
 // yamlProblem places an error of the parser.
 func yamlProblem(path string, err error) Problem {
 	p := Problem{Path: path, What: "is not valid YAML"}
-	var all *yaml.LoadErrors
-	if errors.As(err, &all) && len(all.Errors) > 0 {
+	if all, ok := errors.AsType[*yaml.LoadErrors](err); ok && len(all.Errors) > 0 {
 		err = all.Errors[0]
 	}
-	var one *yaml.LoadError
-	if errors.As(err, &one) {
+	if one, ok := errors.AsType[*yaml.LoadError](err); ok {
 		p.What += ": " + safe.Clip(strings.TrimPrefix(one.Message, "yaml: "), 200)
 		if one.Mark.Line > 0 {
 			p.Line, p.Column = one.Mark.Line, max(1, one.Mark.Column)

@@ -21,7 +21,6 @@ func (c constraint) allows(labels map[string]string) bool {
 	return (ok && value == c.value) != c.not
 }
 
-//nolint:gochecknoglobals // compiled once
 var constraintRE = regexp.MustCompile(`^\s*node\.labels\.([A-Za-z0-9._/-]+)\s*(==|!=)\s*([A-Za-z0-9._/ -]*[A-Za-z0-9._/-])\s*$`)
 
 // parseConstraint reads "node.labels.role == web"; nothing else is understood.

@@ -151,10 +151,8 @@ func (r *renderer) found() error {
 // load checks and loads the app with one set of variables. It returns Problems
 // for what is wrong with it: other variables may tell of more.
 func (r *renderer) load(ctx context.Context, vars map[string]string) (*model, error) {
-	c := &checker{
-		app: r.app, allowed: append([]string{r.app}, r.e.Shared...), read: r.read,
-		vars: newExpander(lookupIn(vars)), docs: r.docs, sources: map[string]*composeSource{},
-	}
+	c := newChecker(r.app, r.e.Shared, r.read, newExpander(lookupIn(vars)))
+	c.docs = r.docs
 	c.check()
 	r.nodes += c.work
 	r.bytes += maxExpandedBytes - *c.vars.budget

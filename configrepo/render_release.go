@@ -1,6 +1,7 @@
 package configrepo
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,9 +16,7 @@ import (
 // the overrides that name it.
 func (r *renderer) components(target string) map[string]stella.Artifact {
 	all := make(map[string]stella.Artifact, len(r.release.Release.Components))
-	for name, a := range r.release.Release.Components {
-		all[name] = a
-	}
+	maps.Copy(all, r.release.Release.Components)
 	for _, o := range r.release.Overrides {
 		if len(o.Targets) > 0 && !slices.Contains(o.Targets, target) {
 			continue
@@ -35,11 +34,10 @@ func (r *renderer) components(target string) map[string]stella.Artifact {
 // image with a digest.
 func (r *renderer) image(m *model, components map[string]stella.Artifact, name string) (stella.Artifact, bool) {
 	if a, ok := components[name]; ok {
-		if a.Digest == "" {
-			r.componentProblem(name, "has no digest", "run 'stella validate --fix'")
-			return a, false
+		if a.Digest == "" && len(r.release.undigested) == 0 { // else they are reported
+			r.componentProblem(name, "has no digest", "pin it: run 'stella validate --fix'")
 		}
-		return a, true
+		return a, a.Digest != ""
 	}
 	text, _ := m.written[name]["image"].(string)
 	a, err := stella.ParseArtifact(text)
@@ -57,6 +55,7 @@ func (r *renderer) image(m *model, components map[string]stella.Artifact, name s
 
 // checkComponents reports components that are no service of the app.
 func (r *renderer) checkComponents() {
+	r.problems = append(r.problems, r.release.undigested...)
 	for _, name := range sortedKeys(r.release.Release.Components) {
 		enabled, disabled := false, false
 		for _, m := range r.models {
@@ -120,7 +119,6 @@ func (m *model) uses(name string, volumes, nets map[string]bool) {
 	}
 }
 
-//nolint:gochecknoglobals // compiled once
 var engineNameRE = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)
 
 // topLevel renders the used entries of a section: their names and what else is

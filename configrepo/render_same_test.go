@@ -229,3 +229,37 @@ func FuzzRender(f *testing.F) {
 		}
 	})
 }
+
+// TestProblemsHoldNoValues puts a secret wherever a value is looked at.
+func TestProblemsHoldNoValues(t *testing.T) {
+	const secret = "hunter2"
+	for _, field := range []string{
+		"image", "command", "cpus", "mem_limit", "stop_grace_period", "restart", "ports", "volumes", "tmpfs", "env_file", "label_file",
+		"depends_on", "configs", "secrets", "networks", "healthcheck", "deploy", "ulimits", "user", "privileged", "init", "scale",
+		"pids_limit", "extends", "devices", "gpus", "logging", "x-stella", "platform", "expose", "stop_signal", "shm_size", "umask",
+	} {
+		for _, shape := range []string{"%s", "[%s]", "{a: %s}", "[{source: %s, target: %s}]", "{test: %s, interval: %s}", "{replicas: %s, placement: {constraints: [%s]}}"} {
+			files := someApp()
+			files["envs/prod/app/release.yaml"] += "variables: {CANARY: " + secret + "}\n"
+			files["envs/prod/app/compose.yaml"] = "services:\n  web:\n    " + field + ": " + strings.ReplaceAll(shape, "%s", `"${CANARY}"`) + "\n"
+			_, err := renderFiles(t.Context(), files)
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: %s: %v", field, shape, err)
+			}
+		}
+	}
+}
+
+func BenchmarkRender(b *testing.B) {
+	for _, name := range []string{"minimal.txtar", "fields.txtar"} {
+		files := archiveFiles(b, name)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := renderFiles(b.Context(), files); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
