@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 
@@ -55,10 +56,10 @@ func encode(what string, v any, most int) ([]byte, error) {
 // printable escapes in JSON what a terminal would obey (C1 controls, bidi
 // overrides) and encoding/json leaves alone. The value stays the same.
 func printable(data []byte) []byte {
-	keep := func(r rune) bool { return r < utf8.RuneSelf && r != 0x7f || unicode.IsPrint(r) }
-	if bytes.IndexFunc(data, func(r rune) bool { return !keep(r) }) < 0 {
-		return data
+	if !slices.ContainsFunc(data, func(b byte) bool { return b >= 0x7f }) {
+		return data // as nearly always
 	}
+	keep := func(r rune) bool { return r < utf8.RuneSelf && r != 0x7f || unicode.IsPrint(r) }
 	var b bytes.Buffer
 	for _, r := range string(data) {
 		switch {
@@ -164,10 +165,14 @@ func decode(data []byte, most int, known bool, v any) error {
 
 // unmarshal is decode for bytes that were checked as part of a file.
 func unmarshal(data []byte, known bool, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if known {
-		dec.DisallowUnknownFields()
+	if !known {
+		if err := json.Unmarshal(data, v); err != nil {
+			return refuse(stella.ErrInvalid, "%s", jsonError(err))
+		}
+		return nil
 	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
 		return refuse(stella.ErrInvalid, "%s", jsonError(err))
 	}

@@ -119,7 +119,7 @@ func unmarshalEvent(raw []byte) (Event, error) {
 		err := refuse(stella.ErrUnsupported, "rules %d, and this stella knows them up to %d", head.Rules, RulesVersion)
 		return nil, stella.WithHint(err, "update stella on this machine")
 	}
-	body, err := untagged(raw)
+	body, err := untagged(head.Type, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,15 @@ func unmarshalEvent(raw []byte) (Event, error) {
 
 // untagged returns the event's object without its type, so that any other field
 // that the event does not have can be refused.
-func untagged(raw []byte) ([]byte, error) {
+func untagged(name string, raw []byte) ([]byte, error) {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, raw); err != nil {
+		return nil, refuse(stella.ErrInvalid, "not JSON")
+	}
+	// As it is written here: the type comes first.
+	if rest, ok := bytes.CutPrefix(compact.Bytes(), fmt.Appendf(nil, `{"type":%q,`, name)); ok && !bytes.Contains(rest, []byte(`"type"`)) {
+		return append([]byte{'{'}, rest...), nil
+	}
 	var fields map[string]json.RawMessage
 	if err := unmarshal(raw, false, &fields); err != nil {
 		return nil, err

@@ -1,8 +1,8 @@
 package ledger
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/safe"
@@ -20,9 +20,19 @@ const (
 // rewrites a small tree.
 const bucketSize = 1000
 
-func bucketName(sequence int64) string { return fmt.Sprintf("%04d", sequence/bucketSize) }
+func bucketName(sequence int64) string { return padded(sequence/bucketSize, 4) }
 
-func recordName(sequence int64) string { return fmt.Sprintf("%06d.json", sequence) }
+func recordName(sequence int64) string { return padded(sequence, 6) + ".json" }
+
+// padded writes a number with zeros in front. It is called for every record of
+// every transition that db verify looks at.
+func padded(n int64, width int) string {
+	s := strconv.FormatInt(n, 10)
+	if len(s) >= width {
+		return s
+	}
+	return "000000"[:width-len(s)] + s
+}
 
 func recordPath(sequence int64) string {
 	return deploymentsDir + "/" + bucketName(sequence) + "/" + recordName(sequence)

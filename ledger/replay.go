@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"bytes"
-	"fmt"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/safe"
@@ -19,7 +18,8 @@ func follows(prev, t *tip) error {
 	}
 	want, _, err := replay(prev.book, t.events)
 	if err != nil {
-		return fmt.Errorf("%w: %w", stella.ErrTampered, err)
+		// Not wrapped: a conflict of long ago is nothing to try again after.
+		return refuse(stella.ErrTampered, "%s", err.Error())
 	}
 	return same(want, t.book)
 }

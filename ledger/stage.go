@@ -2,13 +2,9 @@ package ledger
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // git's object ids
-	"encoding/hex"
-	"fmt"
 	"maps"
 	"slices"
 
-	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/git"
 )
 
@@ -19,12 +15,11 @@ type stage struct {
 	entry   Entry
 	edits   []git.Edit
 	grafts  []git.Edit // app trees; an entry can do without them
-	records map[string]git.ID
-	parsed  map[git.ID]stella.Deployment
+	records map[int64]git.ID
 }
 
 func (s *gitStore) stage(ctx context.Context, prev *tip, e Entry) (*stage, error) {
-	w := &stage{prev: prev, entry: e, records: map[string]git.ID{}, parsed: map[git.ID]stella.Deployment{}}
+	w := &stage{prev: prev, entry: e, records: map[int64]git.ID{}}
 	state, err := EncodeState(e.Book.State)
 	if err != nil {
 		return nil, err
@@ -47,15 +42,15 @@ func (w *stage) stageRecords() error {
 		if err != nil {
 			return err
 		}
-		name, id := recordPath(d.Sequence), blobID(data)
-		w.records[name], w.parsed[id] = id, d
-		if w.prev.records[name] != id {
-			w.edits = append(w.edits, git.Edit{Path: name, Content: data})
+		id := blobID(data)
+		w.records[d.Sequence] = id
+		if w.prev.records[d.Sequence] != id {
+			w.edits = append(w.edits, git.Edit{Path: recordPath(d.Sequence), Content: data})
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(w.prev.records)) {
-		if _, kept := w.records[name]; !kept {
-			w.edits = append(w.edits, git.Edit{Path: name, Delete: true})
+	for _, seq := range slices.Sorted(maps.Keys(w.prev.records)) {
+		if _, kept := w.records[seq]; !kept {
+			w.edits = append(w.edits, git.Edit{Path: recordPath(seq), Delete: true})
 		}
 	}
 	return nil
@@ -124,15 +119,6 @@ func (w *stage) tip(b *git.Built) *tip {
 	}
 	return &tip{
 		commit: c, book: w.entry.Book, events: w.entry.Events,
-		// The directories' ids are not known here: they are compared by file.
-		dirs: map[string]git.ID{}, records: w.records, parsed: w.parsed,
+		trees: treesID(w.entry.Book.Trees), deployments: recordsID(w.entry.Book, w.records), records: w.records,
 	}
-}
-
-// blobID is the id that git gives to a file's content (gitdatamodel(7)).
-func blobID(data []byte) git.ID {
-	h := sha1.New() //nolint:gosec // git's object ids
-	fmt.Fprintf(h, "blob %d\x00", len(data))
-	h.Write(data)
-	return git.ID(hex.EncodeToString(h.Sum(nil)))
 }

@@ -21,7 +21,11 @@ type Record struct {
 	Head   Head
 	Parent Head // empty for the first
 	Entry  Entry
-	// Changed are the deployments whose records this commit wrote or removed.
+	// Proved says that the store itself has replayed Events on the record before
+	// and found every stored byte to be what comes out.
+	Proved bool
+	// Changed are the deployments whose records this commit wrote or removed. It
+	// is not said of what is Proved.
 	Changed []string
 	// Err says why Entry could not be read; the walk goes on. For a commit that
 	// is lost, only Head is known beside it.

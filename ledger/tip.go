@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
+	"strings"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/git"
@@ -16,12 +18,11 @@ type tip struct {
 	commit git.Commit
 	book   Book
 	events []Event // nil where newer rules wrote them
-	// dirs and records are ids of what was read: what has the same id again is
-	// not read again.
-	trees   git.ID                       // the directory of app trees
-	dirs    map[string]git.ID            // directories of deployments
-	records map[string]git.ID            // path of a deployment → blob
-	parsed  map[git.ID]stella.Deployment // blob → deployment
+	// What follows are ids of what was read: what has the same id again is not
+	// read again. An empty one is not known.
+	trees       git.ID           // the directory of app trees
+	deployments git.ID           // the directory of records
+	records     map[int64]git.ID // sequence of a deployment → its file
 }
 
 func (t *tip) head() Head { return Head(t.commit.ID) }
@@ -37,7 +38,7 @@ func (t *tip) transitions() int64 {
 // read reads a commit. Prev, which may be nil, is one read before: what did not
 // change is taken from it. With an error it returns as much as was read.
 func (s *gitStore) read(ctx context.Context, env stella.EnvName, c git.Commit, prev *tip) (*tip, error) {
-	t := &tip{commit: c, dirs: map[string]git.ID{}, records: map[string]git.ID{}, parsed: map[git.ID]stella.Deployment{}}
+	t := &tip{commit: c, records: map[int64]git.ID{}}
 	tree, err := s.repo.Tree(ctx, c.Tree)
 	if err != nil {
 		return t, err
@@ -107,9 +108,9 @@ const (
 )
 
 func (t *tip) readDeployments(ctx context.Context, env stella.EnvName, tree *git.Tree, id git.ID, prev *tip) error {
-	t.dirs[deploymentsDir] = id
-	if prev != nil && prev.dirs[deploymentsDir] == id {
-		t.dirs, t.records, t.parsed, t.book.Deployments = prev.dirs, prev.records, prev.parsed, prev.book.Deployments
+	t.deployments = id
+	if prev != nil && prev.deployments == id {
+		t.records, t.book.Deployments = prev.records, prev.book.Deployments
 		return nil
 	}
 	buckets, err := entriesOf(ctx, tree, deploymentsDir, maxBuckets)
@@ -117,61 +118,50 @@ func (t *tip) readDeployments(ctx context.Context, env stella.EnvName, tree *git
 		return err
 	}
 	for _, b := range buckets {
-		if err := t.readBucket(ctx, env, tree, b, prev); err != nil {
+		files, err := entriesOf(ctx, tree, deploymentsDir+"/"+b.Name, maxRecords)
+		if err != nil {
 			return err
+		}
+		for _, f := range files {
+			if err := t.readRecord(ctx, env, tree, deploymentsDir+"/"+b.Name+"/"+f.Name, f.ID, prev); err != nil {
+				return fmt.Errorf("%s/%s: %w", safe.Clip(b.Name, 40), safe.Clip(f.Name, 80), err)
+			}
 		}
 	}
 	if len(t.records) > maxRecords {
 		return refuse(stella.ErrInvalid, "%d deployments", len(t.records))
 	}
-	for _, blob := range t.records {
-		t.book.Deployments = append(t.book.Deployments, t.parsed[blob])
-	}
 	sortBySequence(t.book.Deployments)
 	return nil
 }
 
-func (t *tip) readBucket(ctx context.Context, env stella.EnvName, tree *git.Tree, b git.Entry, prev *tip) error {
-	dir := deploymentsDir + "/" + b.Name
-	t.dirs[dir] = b.ID
-	if prev != nil && prev.dirs[dir] == b.ID {
-		for name, blob := range prev.records {
-			if path.Dir(name) == dir {
-				t.records[name], t.parsed[blob] = blob, prev.parsed[blob]
-			}
+func (t *tip) readRecord(ctx context.Context, env stella.EnvName, tree *git.Tree, name string, id git.ID, prev *tip) error {
+	d, ok := prev.record(name, id)
+	if !ok {
+		data, err := tree.Read(ctx, name, MaxDeploymentBytes)
+		if err != nil {
+			return err
 		}
-		return nil
-	}
-	files, err := entriesOf(ctx, tree, dir, maxRecords)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		name := dir + "/" + f.Name
-		t.records[name] = f.ID
-		if prev != nil {
-			if d, ok := prev.parsed[f.ID]; ok && recordPath(d.Sequence) == name {
-				t.parsed[f.ID] = d
-				continue
-			}
+		if d, err = DecodeDeployment(env, data, t.known()); err != nil {
+			return err
 		}
-		if t.parsed[f.ID], err = t.readRecord(ctx, env, tree, name); err != nil {
-			return fmt.Errorf("%s: %w", safe.Clip(name, 100), err)
+		if recordPath(d.Sequence) != name {
+			return refuse(stella.ErrTampered, "it is the record of %s", d.ID)
 		}
 	}
+	t.records[d.Sequence] = id
+	t.book.Deployments = append(t.book.Deployments, d)
 	return nil
 }
 
-func (t *tip) readRecord(ctx context.Context, env stella.EnvName, tree *git.Tree, name string) (stella.Deployment, error) {
-	data, err := tree.Read(ctx, name, MaxDeploymentBytes)
-	if err != nil {
-		return stella.Deployment{}, err
+// record returns the deployment that a file holds if it was read before. It is
+// safe on nil.
+func (t *tip) record(name string, id git.ID) (stella.Deployment, bool) {
+	seq, err := strconv.ParseInt(strings.TrimSuffix(path.Base(name), ".json"), 10, 64)
+	if t == nil || err != nil || t.records[seq] != id || recordPath(seq) != name {
+		return stella.Deployment{}, false
 	}
-	d, err := DecodeDeployment(env, data, t.known())
-	if err == nil && recordPath(d.Sequence) != name {
-		err = refuse(stella.ErrTampered, "it is the record of %s", d.ID)
-	}
-	return d, err
+	return t.book.Deployment(DeploymentID(t.book.State.Environment, seq))
 }
 
 func (t *tip) readTrees(ctx context.Context, tree *git.Tree, id git.ID, prev *tip) error {

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -250,4 +251,35 @@ func TestReportsAreJSONWithoutNull(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "report", `{"environment":"production","commits":0,"transitions":0,"findings":[]}`, string(data))
+}
+
+// damaged is a store of which one record can not be read.
+type damaged struct {
+	ledger.Store
+	at  int
+	err error
+}
+
+func (d damaged) Walk(ctx context.Context, env stella.EnvName, fn func(ledger.Record) error) error {
+	i := 0
+	return d.Store.Walk(ctx, env, func(r ledger.Record) error {
+		if i++; i-1 == d.at {
+			r.Entry, r.Err = ledger.Entry{}, d.err
+		}
+		return fn(r)
+	})
+}
+
+func TestVerifyGoesOnAfterALostObject(t *testing.T) {
+	m := ledgertest.NewMemory()
+	history(t, m, 1)
+	for err, code := range map[error]string{
+		stella.ErrNotFound: "lost-object", stella.ErrInvalid: "unreadable", stella.ErrTampered: "edited-record", stella.ErrUnsupported: "newer-rules",
+	} {
+		m.Tamper(env, 9, func(map[string][]byte) {})
+		r := verify(t, damaged{Store: m.Client(), at: 4, err: fmt.Errorf("read: %w", err)}, nil)
+		if got := codes(r); !slices.Equal(got, []string{code}) || r.Transitions == 0 {
+			t.Errorf("%v: got %+v, want %s and nothing else", err, r, code)
+		}
+	}
 }

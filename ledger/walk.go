@@ -30,16 +30,19 @@ func (s *gitStore) Walk(ctx context.Context, env stella.EnvName, fn func(Record)
 			return err
 		}
 	}
-	var prev *tip
+	prev := beginning(env, chain)
 	for _, link := range slices.Backward(chain) {
-		t, err := s.read(ctx, env, git.Commit{ID: link.id, Tree: link.tree, Parents: link.parents()}, prev)
+		t, proved, err := s.advance(ctx, env, link.commit(), prev)
 		if err == nil && link.merges {
 			err = refuse(stella.ErrTampered, "it has several parents")
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		r := Record{Head: t.head(), Parent: Head(link.parent), Entry: Entry{Events: t.events, Book: t.book}, Changed: changed(prev, t), Err: err}
+		r := Record{Head: t.head(), Parent: Head(link.parent), Entry: Entry{Events: t.events, Book: t.book}, Proved: proved, Err: err}
+		if !proved {
+			r.Changed = changed(prev, t)
+		}
 		if err := fn(r); err != nil {
 			return err
 		}
@@ -50,17 +53,26 @@ func (s *gitStore) Walk(ctx context.Context, env stella.EnvName, fn func(Record)
 	return rewoundHint(env, rewound)
 }
 
+// beginning is what comes before the first commit; nil where that one is lost.
+func beginning(env stella.EnvName, chain []link) *tip {
+	if len(chain) > 0 && !chain[len(chain)-1].parent.IsZero() {
+		return nil
+	}
+	return &tip{book: NewBook(env)}
+}
+
 // link is what a walk remembers of a commit: a chain of years has to fit.
 type link struct {
 	id, tree, parent git.ID
 	merges           bool
 }
 
-func (l link) parents() []git.ID {
-	if l.parent.IsZero() {
-		return nil
+func (l link) commit() git.Commit {
+	c := git.Commit{ID: l.id, Tree: l.tree}
+	if !l.parent.IsZero() {
+		c.Parents = []git.ID{l.parent}
 	}
-	return []git.ID{l.parent}
+	return c
 }
 
 // chain lists the commits from id to the first, newest first. A commit that
@@ -82,20 +94,21 @@ func (s *gitStore) chain(ctx context.Context, id git.ID) (links []link, lost *Re
 
 // changed lists the deployments whose records differ between two commits.
 func changed(prev, t *tip) []string {
-	if prev != nil && prev.dirs[deploymentsDir] == t.dirs[deploymentsDir] {
+	if prev == nil {
+		prev = &tip{}
+	}
+	if prev.deployments == t.deployments {
 		return nil
 	}
 	var ids []string
-	for name, blob := range t.records {
-		if prev == nil || prev.records[name] != blob {
-			ids = append(ids, t.parsed[blob].ID)
+	for seq, blob := range t.records {
+		if prev.records[seq] != blob {
+			ids = append(ids, DeploymentID(t.book.State.Environment, seq))
 		}
 	}
-	if prev != nil {
-		for name, blob := range prev.records {
-			if _, kept := t.records[name]; !kept {
-				ids = append(ids, prev.parsed[blob].ID)
-			}
+	for seq := range prev.records {
+		if _, kept := t.records[seq]; !kept {
+			ids = append(ids, DeploymentID(t.book.State.Environment, seq))
 		}
 	}
 	slices.Sort(ids)

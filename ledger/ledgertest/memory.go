@@ -282,14 +282,19 @@ func (m *Memory) isOffline() bool {
 // changed lists the deployments whose files differ.
 func changed(before, after map[string][]byte, env stella.EnvName) []string {
 	var ids []string
-	for name, data := range after {
-		if d, err := ledger.DecodeDeployment(env, data, false); err == nil && !bytes.Equal(before[name], data) {
+	add := func(data []byte) {
+		if d, err := ledger.DecodeDeployment(env, data, false); err == nil {
 			ids = append(ids, d.ID)
 		}
 	}
+	for name, data := range after {
+		if !bytes.Equal(before[name], data) {
+			add(data)
+		}
+	}
 	for name, data := range before {
-		if d, err := ledger.DecodeDeployment(env, data, false); err == nil && after[name] == nil {
-			ids = append(ids, d.ID)
+		if after[name] == nil {
+			add(data)
 		}
 	}
 	slices.Sort(ids)
