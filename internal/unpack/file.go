@@ -29,10 +29,10 @@ func (u *unpacker) file(dir *imagetree.Node, name string, h *tar.Header, body io
 	if err != nil {
 		return err
 	}
-	if err := u.mkdir(dir); err != nil {
+	if err := u.enter(n.Parent()); err != nil {
 		return err
 	}
-	if err := u.write(n.Path(), h, body); err != nil {
+	if err := u.write(name, h, body); err != nil {
 		return err
 	}
 	u.stats.Files++
@@ -40,12 +40,37 @@ func (u *unpacker) file(dir *imagetree.Node, name string, h *tar.Header, body io
 	return nil
 }
 
-func (u *unpacker) write(path string, h *tar.Header, body io.Reader) (err error) {
+// enter makes dir lastDir.
+func (u *unpacker) enter(dir *imagetree.Node) error {
+	if u.last == dir {
+		return nil
+	}
+	u.leave()
+	if err := u.mkdir(dir); err != nil {
+		return err
+	}
+	found, err := u.root.OpenRoot(dir.Path())
+	if err != nil {
+		return err
+	}
+	u.last, u.lastDir = dir, found
+	return nil
+}
+
+func (u *unpacker) leave() {
+	if u.lastDir != nil {
+		_ = u.lastDir.Close() // a directory: nothing to flush
+		u.last, u.lastDir = nil, nil
+	}
+}
+
+// write writes a file of lastDir.
+func (u *unpacker) write(name string, h *tar.Header, body io.Reader) (err error) {
 	mode := fs.FileMode(0o644)
 	if h.Mode&0o111 != 0 {
 		mode = 0o755
 	}
-	f, err := u.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := u.lastDir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -62,7 +87,7 @@ func (u *unpacker) write(path string, h *tar.Header, body io.Reader) (err error)
 		return err
 	}
 	if t := clampTime(h.ModTime); !t.IsZero() {
-		if err := u.root.Chtimes(path, t, t); err != nil {
+		if err := u.lastDir.Chtimes(name, t, t); err != nil {
 			return err
 		}
 	}

@@ -99,6 +99,7 @@ func Tar(ctx context.Context, r io.Reader, root *os.Root, l Limits) (Stats, erro
 	}
 	in := &meter{ctx: ctx, r: r, left: l.TotalBytes}
 	u := &unpacker{root: root, limits: l, tree: imagetree.New(l.Entries), buf: make([]byte, 256<<10), dirs: map[*imagetree.Node]bool{}}
+	defer u.leave()
 	if err := u.entries(tar.NewReader(in)); err != nil {
 		if in.err == nil && errors.Is(err, errArchive) {
 			return u.stats, fmt.Errorf("%w: %w", stella.ErrInvalid, err)
@@ -187,12 +188,15 @@ type unpacker struct {
 	buf    []byte
 	stats  Stats
 	dirs   map[*imagetree.Node]bool // made on disk
+	// last is the directory that the last file went to, and lastDir that
+	// directory on disk: files of one come together, and its path is then walked
+	// once for all of them, which is half of the work.
+	last    *imagetree.Node
+	lastDir *os.Root
 	// soft and hard links, in the order of the archive.
 	soft []*imagetree.Node
 	hard []hardlink
 }
-
-type hardlink struct{ node, to *imagetree.Node }
 
 func (u *unpacker) entries(tr *tar.Reader) error {
 	for {
@@ -278,36 +282,6 @@ func (u *unpacker) mkdir(n *imagetree.Node) error {
 	return u.root.Chmod(n.Path(), 0o755)
 }
 
-func (u *unpacker) symlink(dir *imagetree.Node, name, target string) error {
-	if err := imagetree.ParseTarget(target); err != nil {
-		return err
-	}
-	n, err := u.tree.Put(dir, name, imagetree.Node{Kind: imagetree.Symlink, Target: target})
-	if err != nil {
-		return err
-	}
-	u.soft = append(u.soft, n)
-	return nil
-}
-
-func (u *unpacker) hardlink(dir *imagetree.Node, name, target string) error {
-	parts, err := imagetree.ParseName(target)
-	if err != nil {
-		return err
-	}
-	to := u.tree.Lookup(parts)
-	// A hard link to a symbolic link would be one (CVE-2026-50162 in oras-go).
-	if to == nil || to.Kind != imagetree.File {
-		return refuse("a hard link must name a regular file that came before it")
-	}
-	n, err := u.tree.Put(dir, name, imagetree.Node{Kind: imagetree.File})
-	if err != nil {
-		return err
-	}
-	u.hard = append(u.hard, hardlink{node: n, to: to})
-	return nil
-}
-
 func (u *unpacker) device(dir *imagetree.Node, name string) error {
 	n, err := u.tree.Put(dir, name, imagetree.Node{Kind: imagetree.Other})
 	if err != nil {
@@ -318,32 +292,6 @@ func (u *unpacker) device(dir *imagetree.Node, name string) error {
 	}
 	if len(u.stats.Skipped) < maxSkipped {
 		u.stats.Skipped = append(u.stats.Skipped, safe.Line(n.Path()))
-	}
-	return nil
-}
-
-// links makes all links, now that nothing else is written. Every one lies in a
-// directory that was reached without links.
-func (u *unpacker) links() error {
-	for _, l := range u.hard {
-		if err := u.mkdir(l.node.Parent()); err != nil {
-			return err
-		}
-		if err := u.root.Link(l.to.Path(), l.node.Path()); err != nil {
-			return err
-		}
-		u.stats.Hardlinks++
-	}
-	for _, n := range u.soft {
-		if err := u.mkdir(n.Parent()); err != nil {
-			return err
-		}
-	}
-	for _, n := range u.soft {
-		if err := u.root.Symlink(u.tree.Target(n), n.Path()); err != nil {
-			return err
-		}
-		u.stats.Symlinks++
 	}
 	return nil
 }
