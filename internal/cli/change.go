@@ -116,25 +116,36 @@ func (a *App) foresee(ctx context.Context, o reconciler.Options, do request) (*r
 }
 
 // dryRun prints the plan of a request.
-func (a *App) dryRun(ctx context.Context, o reconciler.Options, do request) error {
-	o.DryRun = true
-	outcome, err := do(ctx, o)
-	if outcome.Plan == nil {
-		if err != nil {
-			return err
-		}
-		return a.printNothing(outcome)
-	}
-	if printed := a.print(planView(*outcome.Plan)); printed != nil {
-		return printed
-	}
-	if err := refusal(*outcome.Plan, err); err != nil {
+func (a *App) dryRun(ctx context.Context, env stella.EnvName, o reconciler.Options, do request) error {
+	plan, err := a.planned(ctx, env, o, do)
+	if plan == nil {
 		return err
 	}
-	if !outcome.Plan.Empty || len(outcome.Plan.Files) > 0 {
-		a.note("to do exactly this: the same command with --plan-hash %s instead of --dry-run", outcome.Plan.Hash)
+	if printed := a.print(planView(*plan)); printed != nil || err != nil {
+		return errors.Join(err, printed)
+	}
+	if plan.Hash != "" && (!plan.Empty || len(plan.Files) > 0) {
+		a.note("to do exactly this: the same command with --plan-hash %s instead of --dry-run", plan.Hash)
 	}
 	return nil
+}
+
+// planned is the plan of a request, nil where there is none, and why it would
+// be refused. Where there is nothing to do the plan is empty.
+func (a *App) planned(ctx context.Context, env stella.EnvName, o reconciler.Options, do request) (*reconciler.Plan, error) {
+	o.DryRun = true
+	outcome, err := do(ctx, o)
+	switch {
+	case outcome.Plan != nil:
+		return outcome.Plan, refusal(*outcome.Plan, err)
+	case err != nil:
+		return nil, err
+	}
+	plan := &reconciler.Plan{Environment: env, Commit: outcome.Commit, Empty: true}
+	if outcome.Reason != "" {
+		plan.Warnings = []string{outcome.Reason}
+	}
+	return plan, verdict(env, outcome)
 }
 
 // refusal is what a dry run whose preflight says no returns.

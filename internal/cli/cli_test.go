@@ -267,6 +267,36 @@ func TestEveryErrorEndsWithANextCommand(t *testing.T) {
 	}
 }
 
+// TestHintsNameCommandsThatThereAre reads this package's own texts: what they
+// tell a person to run can be run.
+func TestHintsNameCommandsThatThereAre(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := newRootCmd(newApp(t.Context(), process(t)))
+	n := 0
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, found := range regexp.MustCompile(`'stella ([a-z][a-z -]*)`).FindAllStringSubmatch(string(src), -1) {
+			n++
+			cmd, rest, err := root.Find(strings.Fields(found[1]))
+			if err != nil || cmd == root || isGroup(cmd) && len(rest) > 0 {
+				t.Errorf("%s: no command %q", file, found[0])
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d hints were found: the test looks for the wrong thing", n)
+	}
+}
+
 func TestADeploymentIsFoundAndAnEnvironmentIsNone(t *testing.T) {
 	if got := newFake().invoke(t, "orch", "deployments", "show", "production"); got.code != exitUnknown || !strings.Contains(got.stderr, "is an environment, not a deployment") {
 		t.Errorf("exit code %d\n%s", got.code, got.stderr)

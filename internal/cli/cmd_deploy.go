@@ -96,7 +96,7 @@ func (o *deployOptions) images(cmd *cobra.Command) (map[string]stella.Artifact, 
 // runChange is what deploy and rollback do with a request.
 func (a *App) runChange(ctx context.Context, env stella.EnvName, o reconciler.Options, do request) error {
 	if o.DryRun {
-		return a.dryRun(ctx, o, do)
+		return a.dryRun(ctx, env, o, do)
 	}
 	outcome, err := a.change(ctx, env, o, do)
 	return a.printOutcome(env, outcome, err)

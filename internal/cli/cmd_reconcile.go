@@ -57,9 +57,12 @@ func (o *reconcileOptions) run(cmd *cobra.Command, args []string) error {
 	if opts.PlanHash != "" && len(envs) != 1 {
 		return usage(cmd, "--plan-hash is for one environment, got %d", len(envs))
 	}
-	if len(envs) == 1 && opts.DryRun {
+	switch {
+	case opts.DryRun && len(envs) == 1:
 		o.app.environment = envs[0]
-		return o.app.dryRun(cmd.Context(), opts, o.request(eng, envs[0]))
+		return o.app.dryRun(cmd.Context(), envs[0], opts, o.request(eng, envs[0]))
+	case opts.DryRun:
+		return o.dryRuns(cmd.Context(), eng, envs, opts)
 	}
 	return o.app.printPasses(o.passes(cmd.Context(), eng, envs, opts))
 }
@@ -114,13 +117,42 @@ func (o *reconcileOptions) passes(ctx context.Context, eng engine, envs []stella
 		switch {
 		case ctx.Err() != nil:
 			p.err = fmt.Errorf("reconcile %s: %w", env, context.Cause(ctx))
-		case opts.DryRun:
-			p.outcome, p.err = o.request(eng, env)(ctx, opts)
-			o.app.announce(p.outcome.Plan)
 		default:
 			p.outcome, p.err = o.app.change(ctx, env, opts, o.request(eng, env))
 		}
 		all = append(all, p)
 	}
 	return all
+}
+
+// dryRuns prints the plans of several environments as one document.
+func (o *reconcileOptions) dryRuns(ctx context.Context, eng engine, envs []stella.EnvName, opts reconciler.Options) error {
+	plans := []reconciler.Plan{}
+	var names []string
+	var codes []int
+	for _, env := range envs {
+		o.app.environment = env
+		plan, err := o.app.planned(ctx, env, opts, o.request(eng, env))
+		if plan != nil {
+			plan.Targets = withoutSecrets(plan.Targets)
+			plans, names = append(plans, *plan), append(names, plan.Hash)
+		}
+		if err != nil {
+			o.app.complain(o.app.failure(err))
+			codes = append(codes, o.app.exitCode(err))
+		}
+	}
+	err := o.app.print(view{
+		doc: struct {
+			SchemaVersion int               `json:"schemaVersion"`
+			Environments  []reconciler.Plan `json:"environments"`
+		}{1, plans},
+		names: names,
+		page: func(p *page) {
+			for _, plan := range plans {
+				writePlan(p, plan)
+			}
+		},
+	})
+	return several(codes, len(envs), err)
 }

@@ -242,6 +242,19 @@ func TestReconcileGoesOnAfterAFailureAndEndsWithTheWorst(t *testing.T) {
 	}
 }
 
+func TestADryRunOfSeveralIsOneDocument(t *testing.T) {
+	f := newFake()
+	f.books["staging"] = f.books["production"]
+	got := f.invoke(t, "reconcile", "production", "nowhere", "staging", "--dry-run", "-o", "json")
+	if got.code != exitUnknown || len(f.got) != 0 || strings.Count(got.stdout, `"hash"`) != 2 {
+		t.Errorf("exit code %d, %d changed\n%s%s", got.code, len(f.got), got.stdout, got.stderr)
+	}
+	got = f.invoke(t, "reconcile", "--all", "--dry-run")
+	if got.code != exitDone || len(f.got) != 0 || !strings.Contains(got.stdout, "staging: 1 change on 1 target") {
+		t.Errorf("exit code %d, %d changed\n%s", got.code, len(f.got), got.stdout)
+	}
+}
+
 func TestAForcedReleaseNamesWhatItInterrupts(t *testing.T) {
 	f := newFake()
 	f.lock(false)

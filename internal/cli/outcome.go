@@ -88,11 +88,6 @@ func orDone(s stella.Sync) string {
 	return string(s)
 }
 
-// printNothing prints that there is nothing to do.
-func (a *App) printNothing(o reconciler.Outcome) error {
-	return a.printOutcome(a.environment, o, nil)
-}
-
 func outcomeNames(o reconciler.Outcome) []string {
 	var names []string
 	for _, d := range []*stella.Deployment{o.Deployment, o.Rollback} {
@@ -244,11 +239,17 @@ func (a *App) printPasses(passes []pass) error {
 		names: names,
 		list:  outcomeList(docs...),
 	})
+	return several(codes, len(codes), printed)
+}
+
+// several sums the exit codes of n environments up. Where all ended well it is
+// otherwise that counts.
+func several(codes []int, n int, otherwise error) error {
 	code := worst(codes)
 	if code == exitDone {
-		return printed
+		return otherwise
 	}
-	return &severalError{code: code, what: fmt.Sprintf("%d of %s did not end well", notDone(codes), count(len(codes), "environment"))}
+	return &severalError{code: code, what: fmt.Sprintf("%d of %s did not end well", notDone(codes), count(n, "environment"))}
 }
 
 func orNil(use bool, err error) error {
