@@ -1,8 +1,9 @@
 package configrepo
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha1" //nolint:gosec // Git's object ids
+	"crypto/sha1" // Git's object ids
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -127,8 +128,7 @@ func (t dirTree) classify(name string, err error) error {
 		return fmt.Errorf("%s: %w", safe.Line(name), stella.ErrNotFound)
 	}
 	// The error of the os package names the path as it is.
-	var e *fs.PathError
-	if errors.As(err, &e) {
+	if e, is := errors.AsType[*fs.PathError](err); is {
 		err = e.Err
 	}
 	return fmt.Errorf("%s: %w", safe.Line(name), err)
@@ -145,7 +145,7 @@ func (t dirTree) list(dir string) ([]Entry, error) {
 			return nil, fmt.Errorf("%s: %w", safe.Line(dir), stella.ErrNotFound)
 		}
 	}
-	f, err := t.root.Open(cmpOr(dir, "."))
+	f, err := t.root.Open(cmp.Or(dir, "."))
 	if err != nil {
 		return nil, t.classify(dir, err)
 	}
@@ -155,7 +155,7 @@ func (t dirTree) list(dir string) ([]Entry, error) {
 		return nil, t.classify(dir, err)
 	}
 	if len(infos) > maxListed {
-		return nil, Problems{{Path: safe.Line(cmpOr(dir, ".")), What: fmt.Sprintf("has more than %d entries", maxListed), Fix: "remove some"}}
+		return nil, Problems{{Path: safe.Line(cmp.Or(dir, ".")), What: fmt.Sprintf("has more than %d entries", maxListed), Fix: "remove some"}}
 	}
 	entries := make([]Entry, 0, len(infos))
 	for _, info := range infos {
@@ -166,13 +166,6 @@ func (t dirTree) list(dir string) ([]Entry, error) {
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(gitOrder(a), gitOrder(b)) })
 	return entries, nil
-}
-
-func cmpOr(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // gitOrder is what Git sorts the entries of a tree by.
@@ -271,7 +264,7 @@ const emptyTree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 // object begins the hash of a Git object.
 func object(kind string, size int64) hash.Hash {
-	sum := sha1.New() //nolint:gosec // Git's object ids
+	sum := sha1.New()
 	fmt.Fprintf(sum, "%s %d\x00", kind, size)
 	return sum
 }

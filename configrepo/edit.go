@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	stella "github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/internal/strictyaml"
 )
 
@@ -25,6 +26,9 @@ const releaseFileName = "release.yaml"
 // the wanted one would not be, or where src is written in a way that can not be
 // edited.
 func SetRelease(src []byte, version string, components map[string]stella.Artifact) ([]byte, error) {
+	if err := checkWanted(version, components); err != nil {
+		return nil, err
+	}
 	e, err := openEdit(src)
 	if err != nil {
 		return nil, err
@@ -34,6 +38,22 @@ func SetRelease(src []byte, version string, components map[string]stella.Artifac
 	e.setComponents(components)
 	e.clearOverrides(components)
 	return e.finish(want)
+}
+
+// checkWanted refuses what could be written and not be read again.
+func checkWanted(version string, components map[string]stella.Artifact) error {
+	if !versionRE.MatchString(version) || len(version) > maxVersion {
+		return fmt.Errorf("%w: version %q: %s", stella.ErrInvalid, safe.Clip(version, 80), versionWant)
+	}
+	for _, name := range slices.Sorted(maps.Keys(components)) {
+		if _, err := stella.ParseName(name); err != nil {
+			return fmt.Errorf("set component: %w", err)
+		}
+		if a, err := stella.ParseArtifact(components[name].String()); err != nil || a != components[name] {
+			return fmt.Errorf("set component %s: %w: its image is not a reference", name, stella.ErrInvalid)
+		}
+	}
+	return nil
 }
 
 // PinDigests returns a release.yaml in which every image without a digest is

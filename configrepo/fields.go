@@ -18,17 +18,17 @@ const nameWant = "want 1 to 63 of a-z, 0-9 and -, with a letter or digit at both
 // The patterns are in the syntax that RE2 and ECMA 262 share: they are published
 // in the schemas.
 var (
-	nameRE     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)                                          //nolint:gochecknoglobals // compiled once
-	versionRE  = regexp.MustCompile(`^([0-9A-Za-z][0-9A-Za-z._+-]*)?$`)                                              //nolint:gochecknoglobals // compiled once
-	variableRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)                                                      //nolint:gochecknoglobals // compiled once
-	labelRE    = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$`)                                   //nolint:gochecknoglobals // compiled once
-	dirRE      = regexp.MustCompile(`^(\.?[A-Za-z0-9_@+][A-Za-z0-9._@+-]*(/\.?[A-Za-z0-9_@+][A-Za-z0-9._@+-]*)*)?$`) //nolint:gochecknoglobals // compiled once
-	absoluteRE = regexp.MustCompile(`^/[^\x00-\x1f\x7f-\x9f]*$`)                                                     //nolint:gochecknoglobals // compiled once
-	addressRE  = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)?$`)    //nolint:gochecknoglobals // compiled once
-	objectRE   = regexp.MustCompile(`^[0-9a-f]{40}$`)                                                                //nolint:gochecknoglobals // compiled once
-	digestRE   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)                                                         //nolint:gochecknoglobals // compiled once
-	imageRE    = regexp.MustCompile(`^[A-Za-z0-9.:[\]-]+/[a-z0-9._/-]+(:[A-Za-z0-9_.-]+)?(@sha256:[0-9a-f]{64})?$`)  //nolint:gochecknoglobals // compiled once; stella.ParseArtifact has the rest
-	deployRE   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?-[1-9][0-9]{0,17}$`)                         //nolint:gochecknoglobals // compiled once
+	nameRE     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	versionRE  = regexp.MustCompile(`^([0-9A-Za-z][0-9A-Za-z._+-]*)?$`)
+	variableRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	labelRE    = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$`)
+	dirRE      = regexp.MustCompile(`^(\.?[A-Za-z0-9_@+][A-Za-z0-9._@+-]*(/\.?[A-Za-z0-9_@+][A-Za-z0-9._@+-]*)*)?$`)
+	absoluteRE = regexp.MustCompile(`^/[^\x00-\x1f\x7f-\x9f]*$`)
+	addressRE  = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)?$`)
+	objectRE   = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	digestRE   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	imageRE    = regexp.MustCompile(`^[A-Za-z0-9.:[\]-]+/[a-z0-9._/-]+(:[A-Za-z0-9_.-]+)?(@sha256:[0-9a-f]{64})?$`) // stella.ParseArtifact has the rest
+	deployRE   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?-[1-9][0-9]{0,17}$`)
 )
 
 // header is what every file of ours begins with.
@@ -44,10 +44,14 @@ func nameShape() strictyaml.Shape[string] {
 	return strictyaml.Text(strictyaml.TextRule{Pattern: nameRE, What: "is not a name", Want: nameWant, Most: stella.MaxNameBytes})
 }
 
+const (
+	versionWant = "want a version of letters, digits and . _ + -, such as 2.4.0"
+	maxVersion  = 128
+)
+
 func versionShape() strictyaml.Shape[string] {
 	return strictyaml.Text(strictyaml.TextRule{
-		Pattern: versionRE, What: "is not a version",
-		Want: "want a version of letters, digits and . _ + -, such as 2.4.0", Most: 128,
+		Pattern: versionRE, What: "is not a version", Want: versionWant, Most: maxVersion,
 	})
 }
 

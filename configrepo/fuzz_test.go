@@ -183,9 +183,9 @@ func FuzzSetRelease(f *testing.F) {
 
 // FuzzReadFiles walks trees whose names, modes and shape are drawn.
 func FuzzReadFiles(f *testing.F) {
-	f.Add("a\nb\n..\n.git", uint32(ModeFile), int64(1), 3)
-	f.Add("a", uint32(ModeSymlink), int64(-1), 0)
-	f.Add("d\nd", uint32(ModeDir), int64(1<<40), 40)
+	f.Add("a\nb\n..\n.git", ModeFile, int64(1), 3)
+	f.Add("a", ModeSymlink, int64(-1), 0)
+	f.Add("d\nd", ModeDir, int64(1<<40), 40)
 	f.Fuzz(func(t *testing.T, names string, mode uint32, size int64, depth int) {
 		tree := &rawTree{
 			entries: func(dir string) []Entry {

@@ -81,8 +81,7 @@ func TestHostileFilesEndInAnErrorInTime(t *testing.T) {
 	for name, c := range hostileTexts() {
 		t.Run(name, func(t *testing.T) {
 			tree := newMapTree(map[string]string{
-				ProjectPath: c[0], "envs/production/environment.yaml": c[0],
-				"envs/production/app/release.yaml": c[0], "baselines/production.yaml": c[0],
+				"envs/production/environment.yaml": c[0], "envs/production/app/release.yaml": c[0],
 			})
 			said := ""
 			for file := range tree.files {

@@ -63,7 +63,7 @@ func checkRolling(v strictyaml.Value, f *rolloutFields) {
 	}
 }
 
-var percentRE = regexp.MustCompile(`^([1-9][0-9]?|100)%$`) //nolint:gochecknoglobals // compiled once
+var percentRE = regexp.MustCompile(`^([1-9][0-9]?|100)%$`)
 
 func batchShape() strictyaml.Shape[batchSize] {
 	count := strictyaml.Convert(strictyaml.Whole(1, 10_000),
@@ -144,7 +144,7 @@ func ignoreShape() strictyaml.Shape[drift.Ignore] {
 }
 
 // jsonPointerRE is RFC 6901, part 3.
-var jsonPointerRE = regexp.MustCompile(`^(/([^/~\x00-\x1f\x7f-\x9f]|~[01])*)*$`) //nolint:gochecknoglobals // compiled once
+var jsonPointerRE = regexp.MustCompile(`^(/([^/~\x00-\x1f\x7f-\x9f]|~[01])*)*$`)
 
 func pointerShape() strictyaml.Shape[string] {
 	return strictyaml.Text(strictyaml.TextRule{

@@ -120,7 +120,7 @@ func ledgerShape() strictyaml.Shape[ledgerFields] {
 
 // refRE is the part of git-check-ref-format that RE2 and ECMA 262 can say
 // alike; badRef has the rest.
-var refRE = regexp.MustCompile(`^([A-Za-z0-9_+=#%,!(){}'&;<>|"$@][^\x00-\x20\x7f~^:?*\[\\]*)?$`) //nolint:gochecknoglobals // compiled once
+var refRE = regexp.MustCompile(`^([A-Za-z0-9_+=#%,!(){}'&;<>|"$@][^\x00-\x20\x7f~^:?*\[\\]*)?$`)
 
 func badRef(s string) bool {
 	return strings.Contains(s, "..") || strings.Contains(s, "@{") || strings.Contains(s, "//") ||
@@ -188,8 +188,8 @@ func backupShape() strictyaml.Shape[string] {
 
 // comparatorRE is one condition of requires.
 var (
-	comparatorRE = regexp.MustCompile(`^(>=|<=|>|<|=)v?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?$`)                               //nolint:gochecknoglobals // compiled once
-	requiresRE   = regexp.MustCompile(`^((>=|<=|>|<|=)v?[0-9]{1,9}(\.[0-9]{1,9}){0,2}( (>=|<=|>|<|=)v?[0-9]{1,9}(\.[0-9]{1,9}){0,2})*)?$`) //nolint:gochecknoglobals // compiled once
+	comparatorRE = regexp.MustCompile(`^(>=|<=|>|<|=)v?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?$`)
+	requiresRE   = regexp.MustCompile(`^((>=|<=|>|<|=)v?[0-9]{1,9}(\.[0-9]{1,9}){0,2}( (>=|<=|>|<|=)v?[0-9]{1,9}(\.[0-9]{1,9}){0,2})*)?$`)
 )
 
 func requiresShape() strictyaml.Shape[string] {

@@ -172,7 +172,7 @@ func TestAFileThatIsNotThereIsNotFoundAndInvalid(t *testing.T) {
 	if !errors.Is(err, stella.ErrNotFound) {
 		t.Errorf("%v is not of class ErrNotFound", err)
 	}
-	problemsIn(t, err)
+	_ = problemsIn(t, err)
 	_, err = ReadRelease(t.Context(), tree, &Project{}, "production")
 	if !errors.Is(err, stella.ErrNotFound) {
 		t.Errorf("%v is not of class ErrNotFound", err)

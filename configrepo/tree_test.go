@@ -343,7 +343,7 @@ func TestDirTreeIDsAreGits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	tree := DirTree(root)
 	for _, at := range []string{"", "envs", "envs/a"} {
 		entries, err := tree.Entries(t.Context(), at)
@@ -386,7 +386,7 @@ func TestDirTreeFollowsNoLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	tree := DirTree(root)
 	for _, name := range []string{"link", "linked/file", "loop", "out/x", "pipe", "../x", "/etc/passwd", "dir", "gone", "real/x"} {
 		if content, err := tree.Read(t.Context(), name, 10); err == nil {

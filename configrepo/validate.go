@@ -47,8 +47,7 @@ type validation struct {
 
 // take keeps Problems and returns any other error.
 func (v *validation) take(err error) error {
-	var bad Problems
-	if errors.As(err, &bad) {
+	if bad, is := errors.AsType[Problems](err); is {
 		v.problems = append(v.problems, bad...)
 		return nil
 	}

@@ -37,13 +37,17 @@ type Problem struct {
 type Doc struct {
 	root     *yaml.Node // nil where the bytes are not one YAML document
 	problems []Problem
-	hidden   int  // problems beyond maxShown
-	huge     bool // a mapping has too many keys to be looked at
+	hidden   int     // problems beyond maxShown
+	huge     bool    // a mapping has too many keys to be looked at
+	last     Problem // only its place: behind the last character
 }
 
 // Parse reads one document. It never fails: see Problems.
 func Parse(src []byte) *Doc {
-	d := &Doc{}
+	d := &Doc{last: Problem{
+		Line:   bytes.Count(src, []byte("\n")) + 1,
+		Column: utf8.RuneCount(src[bytes.LastIndexByte(src, '\n')+1:]) + 1,
+	}}
 	if p, bad := checkBytes(src); bad {
 		d.add(p)
 		return d
@@ -100,6 +104,10 @@ func (d *Doc) add(p Problem) {
 	if d.full() {
 		d.hidden++
 		return
+	}
+	// The parser counts a line too many where something is missing at the end.
+	if p.Line > d.last.Line {
+		p.Line, p.Column = d.last.Line, d.last.Column
 	}
 	d.problems = append(d.problems, p)
 }

@@ -10,7 +10,7 @@ import (
 // What YAML 1.1 and 1.2 readers take for a number; they disagree, so that the
 // union is refused as text. https://yaml.org/type/int.html and float.html, and
 // part 10.3 of the YAML 1.2 specification. Two dots are text in all of them.
-var numberRE = regexp.MustCompile(`^[-+]?(` + //nolint:gochecknoglobals // compiled once
+var numberRE = regexp.MustCompile(`^[-+]?(` +
 	`0b[01_]+|0o[0-7]+|0x[0-9a-fA-F_]+|` +
 	`[0-9][0-9_]*(:[0-5]?[0-9])*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|` +
 	`\.[0-9][0-9_]*([eE][-+]?[0-9]+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$`)
@@ -37,7 +37,7 @@ func isPlain(n *yaml.Node) bool {
 }
 
 // plainSafe matches text that no place in a document gives another meaning.
-var plainSafe = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/:@+-]*[A-Za-z0-9._/@+-])?$`) //nolint:gochecknoglobals // compiled once
+var plainSafe = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/:@+-]*[A-Za-z0-9._/@+-])?$`)
 
 // IsPlainText reports that s may stand in a document without quotes, anywhere a
 // scalar may, and every reader takes it for this text.

@@ -23,8 +23,8 @@ type TextRule struct {
 // linePattern matches text without control characters; blockPattern allows
 // newlines and tabs.
 var (
-	linePattern  = regexp.MustCompile(`^[^\x00-\x1f\x7f-\x9f]*$`)          //nolint:gochecknoglobals // compiled once
-	blockPattern = regexp.MustCompile(`^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$`) //nolint:gochecknoglobals // compiled once
+	linePattern  = regexp.MustCompile(`^[^\x00-\x1f\x7f-\x9f]*$`)
+	blockPattern = regexp.MustCompile(`^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$`)
 )
 
 // Text is a text by a rule. What a YAML reader may take for something else must
@@ -151,8 +151,8 @@ func Whole(least, most int) Shape[int] {
 }
 
 var (
-	wholeRE    = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)                                   //nolint:gochecknoglobals // compiled once
-	durationRE = regexp.MustCompile(`^-?([0-9]{1,12}(\.[0-9]{1,9})?(ns|us|ms|s|m|h)){1,6}$`) //nolint:gochecknoglobals // compiled once
+	wholeRE    = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
+	durationRE = regexp.MustCompile(`^-?([0-9]{1,12}(\.[0-9]{1,9})?(ns|us|ms|s|m|h)){1,6}$`)
 )
 
 // Duration is a number with a unit, "1m30s", from least to most.
@@ -194,8 +194,8 @@ func short(d time.Duration) string {
 }
 
 var (
-	untilRE   = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[-+][0-9]{2}:[0-9]{2}))?$`)             //nolint:gochecknoglobals // compiled once
-	instantRE = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[-+][0-9]{2}:[0-9]{2})$`) //nolint:gochecknoglobals // compiled once
+	untilRE   = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[-+][0-9]{2}:[0-9]{2}))?$`)
+	instantRE = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[-+][0-9]{2}:[0-9]{2})$`)
 )
 
 // Until is a day, which ends with it in UTC, or a time as in RFC 3339.

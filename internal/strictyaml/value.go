@@ -25,15 +25,14 @@ func (v Value) Problem(what, fix string) {
 
 // Has reports that the value is a mapping that has the key.
 func (v Value) Has(key string) bool {
-	_, value := v.find(key)
-	return value != nil
+	return v.find(key) != nil
 }
 
 // At returns the value of a key of a mapping. Where there is none it is the
 // mapping's own place under the key's name.
 func (v Value) At(key string) Value {
 	at := Value{doc: v.doc, node: v.node, field: join(v.field, key)}
-	if _, value := v.find(key); value != nil {
+	if value := v.find(key); value != nil {
 		at.node = value
 	}
 	return at
@@ -62,16 +61,16 @@ func (v Value) Line() int {
 // Node returns the parsed node, nil where there is nothing. It is for edits.
 func (v Value) Node() *yaml.Node { return v.node }
 
-func (v Value) find(key string) (k, value *yaml.Node) {
+func (v Value) find(key string) *yaml.Node {
 	if v.node == nil || v.node.Kind != yaml.MappingNode {
-		return nil, nil
+		return nil
 	}
 	for i := 0; i+1 < len(v.node.Content); i += 2 {
 		if k := v.node.Content[i]; k.Kind == yaml.ScalarNode && k.Value == key {
-			return k, v.node.Content[i+1]
+			return v.node.Content[i+1]
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // refused reports that walk has said already why the value can not be used.
