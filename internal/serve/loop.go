@@ -147,7 +147,7 @@ func (d *daemon) pass(ctx context.Context, name stella.EnvName, env *environment
 	default:
 		env.key = ""
 		env.retry()
-		d.cfg.Logger.Warn("reconcile", "environment", name, "err", err, "again_at", env.next.UTC().Format(time.RFC3339))
+		d.cfg.Logger.WarnContext(ctx, "reconcile", "environment", name, "err", err, "again_at", env.next.UTC().Format(time.RFC3339))
 	}
 }
 
@@ -155,7 +155,7 @@ func (d *daemon) pass(ctx context.Context, name stella.EnvName, env *environment
 // nobody else's.
 func (d *daemon) reconcile(ctx context.Context, name stella.EnvName) (out reconciler.Outcome, err error) {
 	defer func() {
-		if p := recover(); p != nil { //nolint:revive // the one place where a pass's panic ends
+		if p := recover(); p != nil {
 			err = panicked(p)
 		}
 	}()

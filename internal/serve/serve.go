@@ -19,11 +19,19 @@ import (
 	"github.com/stella-ops/stella/reconciler"
 )
 
+// Engine is what the daemon needs of the reconciler.
+type Engine interface {
+	// Heads says what every environment is asked for, by ids alone.
+	Heads(ctx context.Context) (reconciler.Heads, error)
+	// Reconcile makes one pass over an environment.
+	Reconcile(ctx context.Context, req reconciler.ReconcileRequest) (reconciler.Outcome, error)
+}
+
 // Config is what the daemon needs. Engine and Logger are required.
 type Config struct {
-	Engine *reconciler.Engine
-	// Events are what the engine told its Notify; the daemon counts them. See
-	// Metrics.
+	Engine Engine
+	// Metrics are shown at /metrics; nil for none. Whoever makes the engine gives
+	// it their Notify.
 	Metrics *Metrics
 	// Listen is the address of the HTTP server, host:port; port 0 takes a free
 	// one. Empty: no server.

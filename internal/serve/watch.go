@@ -69,7 +69,7 @@ func follow(ctx context.Context, w *fsnotify.Watcher, wake chan<- struct{}, log 
 			if !ok {
 				return
 			}
-			log.Warn("watch the config repository", "err", err)
+			log.WarnContext(ctx, "watch the config repository", "err", err)
 		case <-quiet.C:
 			select {
 			case wake <- struct{}{}:
