@@ -53,22 +53,8 @@ func Compute(s Situation) Plan {
 // environment's rollout says.
 func Batches(env *configrepo.Environment, desired *configrepo.Desired) [][]string {
 	var batches [][]string
-	done := map[string]bool{}
-	for len(done) < len(desired.Targets) {
-		var ready []string
-		for _, t := range desired.Targets {
-			waits := slices.ContainsFunc(desired.Waits[t.Name], func(on string) bool { return !done[on] })
-			if !done[t.Name] && !waits {
-				ready = append(ready, t.Name)
-			}
-		}
-		if len(ready) == 0 { // a circle; rendering refuses those
-			break
-		}
-		batches = append(batches, env.Rollout.Batches(ready)...)
-		for _, name := range ready {
-			done[name] = true
-		}
+	for _, wave := range desired.Waves() {
+		batches = append(batches, env.Rollout.Batches(wave)...)
 	}
 	return batches
 }
