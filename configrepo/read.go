@@ -109,62 +109,66 @@ func problemsOf(at string, doc *strictyaml.Doc) error {
 // Environments lists the environments by their directories. It reads one tree,
 // and one more for each environment, and no file.
 //
-// A directory that can not be an environment does not hide the others: the list
-// is complete also where the error is Problems. Files between the directories
-// are left alone.
+// One bad directory does not hide the others: what has no name that an
+// environment can have is left out, and only Validate reports it; what has such
+// a name and is a link or a submodule is in the list, so that reading it says
+// why it is invalid. Files between the directories are left alone.
 func Environments(ctx context.Context, t Tree, p *Project) ([]EnvironmentRef, error) {
+	refs, _, err := environments(ctx, t, p)
+	return refs, err
+}
+
+// environments is Environments with the problems of what it leaves out.
+func environments(ctx context.Context, t Tree, p *Project) ([]EnvironmentRef, Problems, error) {
 	top := EnvironmentsPath(p)
-	var problems Problems
 	e, err := lookup(ctx, t, top)
 	switch {
 	case errors.Is(err, stella.ErrNotFound):
-		return nil, nil
+		return nil, nil, nil
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	}
 	if bad, is := notDirectory(top, e); is {
-		return nil, Problems{bad}
+		return nil, nil, Problems{bad}
 	}
 	entries, err := t.Entries(ctx, top)
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", safe.Line(top), err)
+		return nil, nil, fmt.Errorf("list %s: %w", safe.Line(top), err)
 	}
+	var problems Problems
 	refs := make([]EnvironmentRef, 0, len(entries))
 	for _, e := range entries {
 		if e.Mode == ModeFile || e.Mode == ModeExecutable {
 			continue
 		}
-		ref, bad, err := environmentRef(ctx, t, top, e)
-		if err != nil {
-			return nil, err
-		}
-		if bad != nil {
-			problems = append(problems, bad...)
+		if _, err := stella.ParseName(e.Name); err != nil {
+			problems = append(problems, Problem{
+				Path: path.Join(top, safe.Clip(e.Name, 255)), What: "is not the name of an environment", Fix: nameWant,
+			})
 			continue
+		}
+		ref := EnvironmentRef{Name: stella.EnvName(e.Name), Tree: e.ID}
+		if e.Mode == ModeDir {
+			if ref.App, err = appID(ctx, t, path.Join(top, e.Name)); err != nil {
+				return nil, nil, err
+			}
 		}
 		refs = append(refs, ref)
 	}
-	return refs, problems.orNil()
+	return refs, problems, nil
 }
 
-// environmentRef returns an entry of envs/ as an environment, or why it is none.
-func environmentRef(ctx context.Context, t Tree, top string, e Entry) (EnvironmentRef, Problems, error) {
-	full := path.Join(top, safe.Clip(e.Name, 255))
-	if _, err := stella.ParseName(e.Name); err != nil {
-		return EnvironmentRef{}, Problems{{Path: full, What: "is not the name of an environment", Fix: nameWant}}, nil
-	}
-	if p, bad := notDirectory(full, e); bad {
-		return EnvironmentRef{}, Problems{p}, nil
-	}
-	ref := EnvironmentRef{Name: stella.EnvName(e.Name), Tree: e.ID}
-	entries, err := t.Entries(ctx, full)
+// appID returns the id of an environment's app directory, empty where there is
+// none.
+func appID(ctx context.Context, t Tree, dir string) (string, error) {
+	entries, err := t.Entries(ctx, dir)
 	if err != nil {
-		return EnvironmentRef{}, nil, fmt.Errorf("list %s: %w", full, err)
+		return "", fmt.Errorf("list %s: %w", dir, err)
 	}
-	for _, sub := range entries {
-		if sub.Name == "app" && sub.Mode == ModeDir {
-			ref.App = sub.ID
+	for _, e := range entries {
+		if e.Name == "app" && e.Mode == ModeDir {
+			return e.ID, nil
 		}
 	}
-	return ref, nil, nil
+	return "", nil
 }

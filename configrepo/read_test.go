@@ -232,23 +232,33 @@ func TestEnvironmentsReadsNoFiles(t *testing.T) {
 	}
 }
 
+// TestEnvironmentsGoesOnBesideABadOne: one directory must not stop all others,
+// and an environment that became a link must not look as if it were removed.
 func TestEnvironmentsGoesOnBesideABadOne(t *testing.T) {
 	tree := newMapTree(map[string]string{
-		"envs/Prod/environment.yaml": "", "envs/good/environment.yaml": "", "envs/esc\x1b[2J/x": "", "envs/link": "good", "envs/mod": "",
+		"envs/Prod/environment.yaml": "", "envs/good/environment.yaml": "", "envs/esc\x1b[2J/x": "", "envs/link": "good", "envs/mod": "", "envs/file": "",
 	})
 	tree.modes = map[string]uint32{"envs/link": ModeSymlink, "envs/mod": ModeSubmodule}
-	refs, err := Environments(t.Context(), tree, &Project{})
-	if len(refs) != 1 || refs[0].Name != "good" {
-		t.Errorf("got %+v", refs)
+	refs, problems, err := environments(t.Context(), tree, &Project{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []stella.EnvName
+	for _, ref := range refs {
+		names = append(names, ref.Name)
+	}
+	if diff := cmp.Diff([]stella.EnvName{"good", "link", "mod"}, names); diff != "" {
+		t.Errorf("environments (-want +got):\n%s", diff)
 	}
 	want := strings.Join([]string{
 		"envs/Prod: is not the name of an environment; " + nameWant,
 		`envs/esc\u001B[2J: is not the name of an environment; ` + nameWant,
-		"envs/link: is a symbolic link; put the directory in its place",
-		"envs/mod: is a submodule; commit its files in its place",
 	}, "\n")
-	if diff := cmp.Diff(want, problemsIn(t, err).Error()); diff != "" {
+	if diff := cmp.Diff(want, problems.Error()); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	if _, err := ReadEnvironment(t.Context(), tree, &Project{}, "link"); problemsIn(t, err).Error() != "envs/link: is a symbolic link; put the directory in its place" {
+		t.Errorf("got %v", err)
 	}
 	if refs, err := Environments(t.Context(), newMapTree(map[string]string{"x": ""}), &Project{}); err != nil || len(refs) != 0 {
 		t.Errorf("without envs/: got %v, %v", refs, err)

@@ -25,10 +25,11 @@ func Validate(ctx context.Context, t Tree) error {
 		// Without a root it is not known where the rest is.
 		return v.problems.orNil()
 	}
-	refs, err := Environments(ctx, t, p)
+	refs, unnamed, err := environments(ctx, t, p)
 	if err := v.take(err); err != nil {
 		return err
 	}
+	v.problems = append(v.problems, unnamed...)
 	for _, ref := range refs {
 		if err := v.environment(ctx, p, ref.Name); err != nil {
 			return err
