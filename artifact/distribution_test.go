@@ -62,7 +62,12 @@ func distribution(t *testing.T, users map[string]string) (host string) {
 	}
 	gone := make(chan error, 1)
 	go func() { gone <- cmd.Wait() }()
-	t.Cleanup(func() { cancel(); <-gone })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-gone; err == nil {
+			t.Error("docker-registry ended on its own")
+		}
+	})
 	awaitPort(t, host, gone, &out)
 	return host
 }

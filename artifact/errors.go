@@ -49,20 +49,19 @@ const maxMessageRunes = 200
 // are shown, one line, cut.
 func (s *session) statusFault(resp *http.Response) *fault {
 	err := transport.CheckError(resp)
-	var told *transport.Error
 	what := safe.Clip("status "+resp.Status, maxMessageRunes)
-	if errors.As(err, &told) {
+	if told, ok := errors.AsType[*transport.Error](err); ok {
 		what = statusText(told)
 	}
 	return s.classify(resp.StatusCode, what, resp.Request)
 }
 
 func statusText(e *transport.Error) string {
-	text := fmt.Sprintf("status %d %s", e.StatusCode, http.StatusText(e.StatusCode))
+	text := []string{fmt.Sprintf("status %d %s", e.StatusCode, http.StatusText(e.StatusCode))}
 	for _, d := range e.Errors[:min(len(e.Errors), 3)] {
-		text += "; " + strings.TrimSpace(string(d.Code)+" "+d.Message)
+		text = append(text, strings.TrimSpace(string(d.Code)+" "+d.Message))
 	}
-	return safe.Clip(text, maxMessageRunes)
+	return safe.Clip(strings.Join(text, "; "), maxMessageRunes)
 }
 
 // classify says what a status means for whoever asked; r is the request that
@@ -90,12 +89,10 @@ func (s *session) classify(status int, what string, r *http.Request) *fault {
 // fault is a request that got no answer, or whose answer broke off. The
 // text of err is shown without the request's URL, which may be signed.
 func (s *session) fault(err error) *fault {
-	var already *fault
-	if errors.As(err, &already) {
+	if already, ok := errors.AsType[*fault](err); ok {
 		return already
 	}
-	var status *transport.Error
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*transport.Error](err); ok {
 		return s.classify(status.StatusCode, statusText(status), status.Request)
 	}
 	f := &fault{class: stella.ErrUnreachable, what: safe.Clip(withoutURL(err).Error(), maxMessageRunes), err: err}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -222,7 +223,7 @@ func TestTransfersThatBreak(t *testing.T) {
 			_, _ = w.Write(rest)
 		}, stella.ErrTampered, 3, 3 * time.Second},
 		"one byte too many, unannounced": {func(_ int, w http.ResponseWriter, _ *http.Request, body []byte) {
-			_, _ = w.Write(append(body[:len(body):len(body)], 0))
+			_, _ = w.Write(append(slices.Clip(body), 0))
 		}, stella.ErrTampered, 1, 0},
 		"an endless body": {func(_ int, w http.ResponseWriter, _ *http.Request, body []byte) {
 			for {

@@ -15,7 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
@@ -125,8 +124,10 @@ func TestFlatten(t *testing.T) {
 		"a whiteout":                        {[][]string{{"d/a: 1", "d/b: 1"}, {"d/.wh.a"}}, []string{"d/b: 1"}},
 		"a whiteout of a directory":         {[][]string{{"d/a: 1", "e: 1"}, {".wh.d"}}, []string{"e: 1"}},
 		"a whiteout of nothing":             {[][]string{{"a: 1"}, {".wh.b", "x/.wh.y"}}, []string{"a: 1", "x/"}},
-		"a whiteout does not hide its own layer": {[][]string{{"d/a: 1", "f: 1"}, {"d/", "d/b: 2", ".wh.d", "f: 2", ".wh.f"}},
-			[]string{"d/b: 2", "f: 2"}},
+		"a whiteout does not hide its own layer": {
+			[][]string{{"d/a: 1", "f: 1"}, {"d/", "d/b: 2", ".wh.d", "f: 2", ".wh.f"}},
+			[]string{"d/b: 2", "f: 2"},
+		},
 		"an opaque directory":                        {[][]string{{"d/a: 1", "d/s/x: 1"}, {"d/", "d/.wh..wh..opq", "d/b: 2"}}, []string{"d/b: 2"}},
 		"an opaque marker after what it keeps":       {[][]string{{"d/a: 1", "d/s/x: 1"}, {"d/s/y: 2", "d/b: 2", "d/.wh..wh..opq"}}, []string{"d/b: 2", "d/s/y: 2"}},
 		"an opaque directory in place of a link":     {[][]string{{"usr/bin/sh: 1", "bin -> usr/bin"}, {"bin/", "bin/.wh..wh..opq", "bin/new: 2"}}, []string{"bin/new: 2", "usr/bin/sh: 1"}},
@@ -205,7 +206,7 @@ func TestFlattenAgreesWithExtract(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
 		var layers [][]byte
-		image := v1.Image(empty.Image)
+		image := empty.Image
 		for i := range rapid.IntRange(1, 4).Draw(rt, "layers") {
 			names := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{
 				"a", "b", "d/a", "d/b", "d/e/a", "d/e/b", "x/y/z", ".wh.a", "d/.wh.b", ".wh.d", "d/.wh.e", "d/e/.wh..wh..opq", "x/.wh..wh..opq",

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -187,8 +188,8 @@ func TestLayersThatLie(t *testing.T) {
 		"an empty archive is fine":                {one(types.OCILayer, gzipOf(t, make([]byte, 1024))), artifact.Limits{}, nil},
 		"the same layer twice is fine":            {append(one(types.OCILayer, gzipOf(t, small)), one(types.OCILayer, gzipOf(t, small))...), artifact.Limits{}, nil},
 		"another diff id":                         {[]v1.Layer{wrongDiff}, artifact.Limits{}, stella.ErrTampered},
-		"garbage after the end of the archive":    {one(types.OCILayer, gzipOf(t, append(small[:len(small):len(small)], "evil"...))), artifact.Limits{}, stella.ErrInvalid},
-		"a second archive after the end":          {one(types.OCILayer, gzipOf(t, append(small[:len(small):len(small)], small...))), artifact.Limits{}, stella.ErrInvalid},
+		"garbage after the end of the archive":    {one(types.OCILayer, gzipOf(t, append(slices.Clip(small), "evil"...))), artifact.Limits{}, stella.ErrInvalid},
+		"a second archive after the end":          {one(types.OCILayer, gzipOf(t, append(slices.Clip(small), small...))), artifact.Limits{}, stella.ErrInvalid},
 		"garbage after the gzip stream":           {one(types.OCILayer, append(gzipOf(t, small), "evil"...)), artifact.Limits{}, stella.ErrInvalid},
 		"garbage after the zstd stream":           {one(types.OCILayerZStd, append(zstdOf(t, small), "evil evil"...)), artifact.Limits{}, stella.ErrInvalid},
 		"a cut gzip stream":                       {one(types.OCILayer, gzipOf(t, small)[:20]), artifact.Limits{}, stella.ErrInvalid},
@@ -308,7 +309,7 @@ func TestManifestsThatLie(t *testing.T) {
 		"a key twice":                   {oci, text(`"layers":`, `"layers":[],"layers":`), stella.ErrInvalid},
 		"a key twice, deeper":           {oci, text(`"config":{`, `"config":{"size":1,`), stella.ErrInvalid},
 		"a key twice in two cases":      {oci, text(`"layers":`, `"Layers":[],"layers":`), stella.ErrInvalid},
-		"data after the document":       {oci, append(rawManifest[:len(rawManifest):len(rawManifest)], "{}"...), stella.ErrInvalid},
+		"data after the document":       {oci, append(slices.Clip(rawManifest), "{}"...), stella.ErrInvalid},
 		"an array":                      {oci, []byte(`[]`), stella.ErrInvalid},
 		"null":                          {oci, []byte(`null`), stella.ErrInvalid},
 		"nothing":                       {oci, nil, stella.ErrInvalid},

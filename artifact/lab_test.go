@@ -103,8 +103,7 @@ func (l *lab) RoundTrip(r *http.Request) (*http.Response, error) {
 				w.WriteHeader(http.StatusOK)
 				_ = pw.Close()
 			default: // http.ErrAbortHandler: the connection is cut
-				w.cut = true
-				w.WriteHeader(http.StatusOK)
+				w.start(0)
 				_ = pw.CloseWithError(io.ErrUnexpectedEOF)
 			}
 		}()
@@ -113,13 +112,14 @@ func (l *lab) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		l.ServeHTTP(w, r)
 	}()
-	stop := context.AfterFunc(r.Context(), func() { _ = pr.CloseWithError(context.Cause(r.Context())) })
+	ctx := r.Context()
+	stop := context.AfterFunc(ctx, func() { _ = pr.CloseWithError(context.Cause(ctx)) })
 	select {
 	case <-w.started:
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	if w.cut {
+	if w.status == 0 {
 		stop()
 		return nil, io.ErrUnexpectedEOF
 	}
@@ -142,13 +142,14 @@ type pipeWriter struct {
 	body    *io.PipeWriter
 	started chan struct{}
 	once    sync.Once
-	status  int
-	cut     bool
+	status  int // 0: cut before it was said
 }
 
 func (w *pipeWriter) Header() http.Header { return w.header }
 
-func (w *pipeWriter) WriteHeader(status int) {
+func (w *pipeWriter) WriteHeader(status int) { w.start(status) }
+
+func (w *pipeWriter) start(status int) {
 	w.once.Do(func() {
 		w.status = status
 		close(w.started)
@@ -156,7 +157,6 @@ func (w *pipeWriter) WriteHeader(status int) {
 }
 
 func (w *pipeWriter) Write(p []byte) (int, error) {
-	w.cut = false
 	w.WriteHeader(http.StatusOK)
 	return w.body.Write(p)
 }

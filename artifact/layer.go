@@ -103,7 +103,7 @@ const ratioFreeBytes = 32 << 20
 // unpacked is the verified content of a layer: it gives an error in place of
 // io.EOF if the bytes are not the ones with its diff id.
 type unpacked struct {
-	ctx    context.Context //nolint:containedctx // lives as long as one reading
+	ctx    context.Context // lives as long as one reading
 	l      layer
 	file   *os.File
 	inner  io.ReadCloser
@@ -132,8 +132,7 @@ func (l layer) open(ctx context.Context, b *budget) (*unpacked, error) {
 // bad is what a decompressor says of bytes whose digest is right: the image was
 // built like that.
 func (l layer) bad(err error) error {
-	var f *fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fault](err); ok {
 		return f
 	}
 	return problem(stella.ErrInvalid, "it can not be unpacked: %s", safe.Clip(err.Error(), 80))
@@ -213,8 +212,7 @@ func (u *unpacked) entries(each func(h *tar.Header, body io.Reader) error) error
 
 // tarError tells what the archive's bytes led to from what happened to them.
 func (u *unpacked) tarError(err error) error {
-	var f *fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fault](err); ok {
 		return f
 	}
 	if cause := ended(u.ctx); cause != nil {

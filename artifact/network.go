@@ -171,7 +171,8 @@ func (n *network) permit(target string, ip netip.Addr) error {
 
 // RoundTrip implements http.RoundTripper.
 func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
+	ctx := r.Context()
+	r = r.Clone(ctx)
 	if n.plain && hostPort(r.URL.Host, "http") == n.host {
 		r.URL.Scheme = "http" // the client that asks for the challenge knows https only
 	}
@@ -183,8 +184,8 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, &wireError{err}
 	}
-	noteRetryAfter(r.Context(), resp)
-	resp.Body = &cappedBody{ReadCloser: resp.Body, left: bodyCap(r.Context())}
+	noteRetryAfter(ctx, resp)
+	resp.Body = &cappedBody{ReadCloser: resp.Body, left: bodyCap(ctx)}
 	return resp, nil
 }
 

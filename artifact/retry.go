@@ -35,7 +35,7 @@ func (c *Client) retry(ctx context.Context, what string, op func() error) error 
 		last = op()
 		return struct{}{}, advice(last)
 	},
-		backoff.WithBackOff(b), backoff.WithMaxTries(uint(c.cfg.Attempts)), backoff.WithMaxElapsedTime(0), //nolint:gosec // small and positive
+		backoff.WithBackOff(b), backoff.WithMaxTries(uint(c.cfg.Attempts)), backoff.WithMaxElapsedTime(0),
 		backoff.WithNotify(func(_ error, wait time.Duration) {
 			c.cfg.Logger.DebugContext(ctx, "registry request failed, trying again", "request", what, "err", last, "wait", wait, "tries", tries)
 		}))

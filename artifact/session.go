@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 
@@ -146,9 +147,7 @@ func (s *session) send(ctx context.Context, method, path string, header http.Hea
 	if err != nil {
 		return nil, err
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("User-Agent", "stella")
 	if auth != "" {
 		req.Header.Set("Authorization", auth.Reveal())

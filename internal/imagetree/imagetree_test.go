@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -252,7 +253,7 @@ func chroot(tree *imagetree.Tree, path string, stored *imagetree.Tree, clamp boo
 		case n.Kind != imagetree.Dir && len(rest) > 0:
 			return "", true
 		default:
-			dir = append(dir[:len(dir):len(dir)], part)
+			dir = append(slices.Clip(dir), part)
 		}
 	}
 	return "/" + strings.Join(dir, "/"), true

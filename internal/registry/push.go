@@ -36,7 +36,7 @@ type Build struct {
 
 // Image builds the image. Without Config.Platform it is for this machine.
 func (b Build) Image() (v1.Image, error) {
-	image := v1.Image(empty.Image)
+	image := empty.Image
 	for i, files := range b.Layers {
 		data, err := archive(files)
 		if err != nil {

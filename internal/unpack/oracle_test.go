@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -129,7 +130,7 @@ func (y *yard) leadsOut(path string) bool {
 			at = at[:len(at)-1]
 			continue
 		}
-		at = append(at[:len(at):len(at)], part)
+		at = append(slices.Clip(at), part)
 		target, err := os.Readlink(filepath.Join(y.rootDir(), filepath.Join(at...)))
 		if err != nil {
 			continue // no link, or not there: from here on the way is what it seems

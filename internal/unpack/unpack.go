@@ -140,7 +140,7 @@ func ignoreEOF(err error) error {
 // meter reads at most left bytes. What is more is an error, not an end: a plain
 // io.LimitReader makes a cut archive look like a whole one.
 type meter struct {
-	ctx  context.Context //nolint:containedctx // lives as long as one call of Tar
+	ctx  context.Context // lives as long as one call of Tar
 	r    io.Reader
 	left int64
 	err  error // of r, other than its end

@@ -151,8 +151,11 @@ func TestLayoutsOfRealImages(t *testing.T) {
 		reads   map[string]string // in place
 		want    unpack.Stats
 	}{
-		"busybox": {busybox, map[string]string{"bin/sh": "BB", "bin/[": "BB", "bin/su": "SU"},
-			unpack.Stats{Files: 2, Dirs: 2, Symlinks: 1, Hardlinks: 1, Bytes: 4, Skipped: []string{"dev/null"}}},
+		"busybox": {
+			busybox,
+			map[string]string{"bin/sh": "BB", "bin/[": "BB", "bin/su": "SU"},
+			unpack.Stats{Files: 2, Dirs: 2, Symlinks: 1, Hardlinks: 1, Bytes: 4, Skipped: []string{"dev/null"}},
+		},
 		"debian": {debian, map[string]string{
 			"bin/vi": "VIM", "usr/bin/awk": "AWK", "bin/awk": "AWK", "usr/bin/mawk": "AWK", "usr/sbin/init": "INIT", "var/run/lock": "", "up": "VIM",
 		}, unpack.Stats{Files: 6, Dirs: 14, Symlinks: 12, Bytes: 13}},
