@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/ledger"
 )
@@ -28,6 +29,9 @@ type intent struct {
 // It refuses with stella.ErrLocked when a living holder has the lock and with
 // stella.ErrConflict when the ledger is no longer what the plan was made from.
 func (e *Engine) begin(ctx context.Context, sc *scene, in *inspection, why intent, w *ledger.Watch) (*run, error) {
+	if err := e.mayWrite(sc.project); err != nil {
+		return nil, err
+	}
 	r := &run{e: e, scene: sc, survey: in.survey, plan: in.plan, opts: why.opts, lockID: nonce()}
 	self, err := durable.Self()
 	if err != nil {
@@ -49,6 +53,16 @@ func (e *Engine) begin(ctx context.Context, sc *scene, in *inspection, why inten
 	}
 	r.adopt(ctx, book)
 	return r, nil
+}
+
+// mayWrite refuses when the repository asks for another version of stella: an
+// older one reads and leaves writing to others.
+func (e *Engine) mayWrite(p *configrepo.Project) error {
+	if p.Allows(e.cfg.Version) {
+		return nil
+	}
+	err := fmt.Errorf("stella %s may only read here, stella.yaml requires %q: %w", e.cfg.Version, p.Requires, stella.ErrInvalid)
+	return stella.WithHint(err, "install a version of stella that it allows")
 }
 
 // free says which stale lock may be taken over, empty for a free environment.

@@ -70,6 +70,9 @@ const maxRebases = 20
 // push lands the candidate on the branch, making it anew on each head that
 // somebody else pushed meanwhile. It returns the candidate that landed.
 func (e *Engine) push(ctx context.Context, c change, cand *candidate) (*candidate, error) {
+	if err := e.mayWrite(cand.onto.project); err != nil {
+		return nil, err
+	}
 	for range maxRebases {
 		err := e.cfg.Repo.Push(ctx, []git.Update{{Ref: cand.onto.branch, Old: cand.onto.commit, New: cand.built.Commit}}, cand.built)
 		if !errors.Is(err, stella.ErrConflict) {
@@ -95,6 +98,9 @@ func (e *Engine) push(ctx context.Context, c change, cand *candidate) (*candidat
 
 // propose pushes the candidate to a branch of its own, for review.
 func (e *Engine) propose(ctx context.Context, cand *candidate, kind stella.Kind) (*Proposal, error) {
+	if err := e.mayWrite(cand.onto.project); err != nil {
+		return nil, err
+	}
 	branch := fmt.Sprintf("stella/%s/%s/%.12s", kind, cand.onto.name, cand.built.Commit)
 	err := e.cfg.Repo.Push(ctx, []git.Update{{Ref: "refs/heads/" + branch, New: cand.built.Commit}}, cand.built)
 	if err != nil {

@@ -108,7 +108,7 @@ func agreed(p Plan, env *configrepo.Environment, o Options) error {
 
 // changedFiles lists the files in which two trees differ below path, at most
 // maxFiles of them.
-func changedFiles(ctx context.Context, from, to gitTree, dir string) ([]FileChange, error) {
+func changedFiles(ctx context.Context, from, to GitTree, dir string) ([]FileChange, error) {
 	const maxFiles = 2000 // no environment may have more
 	before, err := list(ctx, from, dir, maxFiles)
 	if err != nil {
@@ -137,7 +137,7 @@ func changedFiles(ctx context.Context, from, to gitTree, dir string) ([]FileChan
 
 // list returns the files below dir with their blob ids. A tree without dir has
 // none.
-func list(ctx context.Context, t gitTree, dir string, most int) (map[string]git.ID, error) {
+func list(ctx context.Context, t GitTree, dir string, most int) (map[string]git.ID, error) {
 	files := map[string]git.ID{}
 	const maxDepth = 32 // as for reading; see configrepo
 	var walk func(dir string, depth int) error

@@ -19,7 +19,7 @@ const DefaultLedgerRef = "refs/stella/ledger"
 type head struct {
 	branch  string // full ref name
 	commit  git.ID
-	tree    gitTree
+	tree    GitTree
 	project *configrepo.Project
 	at      time.Time
 }
@@ -88,11 +88,11 @@ func (e *Engine) headAt(ctx context.Context, commit git.ID) (*head, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read commit %.12s: %w", commit, err)
 	}
-	project, err := configrepo.ReadProject(ctx, gitTree{t})
+	project, err := configrepo.ReadProject(ctx, GitTree{t})
 	if err != nil {
 		return nil, err
 	}
-	return &head{commit: commit, tree: gitTree{t}, project: project}, nil
+	return &head{commit: commit, tree: GitTree{t}, project: project}, nil
 }
 
 func ledgerRef(prefix string, env stella.EnvName) string { return prefix + "/" + string(env) }
