@@ -92,13 +92,25 @@ func (a *App) change(ctx context.Context, env stella.EnvName, o reconciler.Optio
 	if err != nil {
 		return reconciler.Outcome{}, err
 	}
+	defer a.whenInterrupted(ctx, env)()
+	return do(ctx, o)
+}
+
+// whenInterrupted tells a person what the first interrupt does, at once. The
+// function that it returns ends the watch.
+func (a *App) whenInterrupted(ctx context.Context, env stella.EnvName) (done func()) {
+	told := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
 		if errors.Is(context.Cause(ctx), ErrInterrupted) {
 			a.progress().Line(term.Warn, fmt.Sprintf("%s: interrupted: the step under way ends and is recorded; once more kills it", env))
 		}
 	})
-	defer stop()
-	return do(ctx, o)
+	return func() {
+		if !stop() {
+			<-told
+		}
+	}
 }
 
 // foresee is the dry run of a request. There is no plan where the environment

@@ -31,7 +31,7 @@ func newReconcileCmd(a *App) *cobra.Command {
 	o.environmentFlag.add(cmd)
 	o.changeFlags.add(cmd)
 	cmd.Flags().BoolVar(&o.all, "all", false, "all environments")
-	cmd.Flags().BoolVar(&o.heal, "heal", false, "bring drifted targets back even where Git did not change")
+	cmd.Flags().BoolVar(&o.heal, "heal", true, "bring drifted and stopped targets back, too; --heal=false leaves them where Git did not change")
 	a.completeEnvironments(cmd)
 	return exits(cmd, exitsOfChange())
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -131,6 +132,8 @@ func nothingWord(doc outcomeDoc) string {
 		return "proposed"
 	case doc.Detached:
 		return "recorded"
+	case doc.ExitCode != exitDone:
+		return "not done"
 	}
 	return "nothing to do"
 }
@@ -221,9 +224,11 @@ func (a *App) printPasses(passes []pass) error {
 	for _, p := range passes {
 		doc := newOutcomeDoc(p.env, p.outcome)
 		a.environment = p.env
-		if err := errors.Join(p.err, orNil(p.err == nil, verdict(p.env, p.outcome))); err != nil {
+		if err := p.end(a); err != nil {
 			f := a.failure(err)
-			a.complain(f)
+			if len(passes) > 1 {
+				a.complain(f)
+			}
 			doc.ExitCode = f.ExitCode
 			if p.err != nil {
 				doc.Error = &f
@@ -239,7 +244,18 @@ func (a *App) printPasses(passes []pass) error {
 		names: names,
 		list:  outcomeList(docs...),
 	})
+	if len(passes) == 1 {
+		return cmp.Or(passes[0].end(a), printed)
+	}
 	return several(codes, len(codes), printed)
+}
+
+// end is how the pass ended, in words and with its exit code; nil for well.
+func (p pass) end(a *App) error {
+	if p.err == nil {
+		return verdict(p.env, p.outcome)
+	}
+	return &outcomeError{code: a.exitOf(p.outcome, p.err), err: p.err}
 }
 
 // several sums the exit codes of n environments up. Where all ended well it is
@@ -250,13 +266,6 @@ func several(codes []int, n int, otherwise error) error {
 		return otherwise
 	}
 	return &severalError{code: code, what: fmt.Sprintf("%d of %s did not end well", notDone(codes), count(n, "environment"))}
-}
-
-func orNil(use bool, err error) error {
-	if use {
-		return err
-	}
-	return nil
 }
 
 func notDone(codes []int) int {
