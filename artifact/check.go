@@ -145,6 +145,8 @@ func (s *session) image(ctx context.Context, what string, top *manifest, p Platf
 // head asks whether a blob is there, with the size that the manifest gives.
 func (s *session) head(ctx context.Context, what string, d descriptor) error {
 	return s.client.retry(ctx, what+": layer "+d.Digest.Short(), func() error {
+		ctx, cancel := s.brief(ctx)
+		defer cancel()
 		resp, err := s.do(ctx, http.MethodHead, "blobs/"+string(d.Digest), nil)
 		if err != nil {
 			return s.headByGet(ctx, d, err)

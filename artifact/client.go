@@ -21,7 +21,8 @@ type Config struct {
 	// empty means $DOCKER_CONFIG, else $HOME/.docker.
 	DockerConfig string
 	// Getenv reads the environment: DOCKER_CONFIG, HOME, HTTPS_PROXY, HTTP_PROXY
-	// and NO_PROXY. Nil means an empty environment.
+	// and NO_PROXY. Nil means an empty environment. (Docker's own library, which
+	// reads its configuration, looks at DOCKER_AUTH_CONFIG by itself.)
 	Getenv func(string) string
 	// Transport replaces the hardened network below the rules on redirects and
 	// credentials, which always apply. Nil means the hardened one.
@@ -33,7 +34,8 @@ type Config struct {
 	// PullTimeout bounds one Pull; zero means 30 minutes.
 	PullTimeout time.Duration
 	// StallTimeout is how long a transfer may bring next to nothing (less than
-	// 1 KiB a second) before it is cut and tried again; zero means 30 seconds.
+	// 1 KiB a second), and how long a small answer may take as a whole, before it
+	// is cut and tried again; zero means 30 seconds.
 	StallTimeout time.Duration
 	// Attempts is how often one request is tried; zero means 4.
 	Attempts int
@@ -58,7 +60,7 @@ func (c Config) withDefaults() Config {
 	c.Timeout = cmp.Or(c.Timeout, time.Minute)
 	c.PullTimeout = cmp.Or(c.PullTimeout, 30*time.Minute)
 	c.StallTimeout = cmp.Or(c.StallTimeout, 30*time.Second)
-	c.Attempts = cmp.Or(c.Attempts, 4)
+	c.Attempts = max(cmp.Or(c.Attempts, 4), 1)
 	c.Limits = Limits{
 		ManifestBytes:     cmp.Or(c.Limits.ManifestBytes, 4<<20),
 		Layers:            cmp.Or(c.Limits.Layers, 128), // overlayfs takes no more

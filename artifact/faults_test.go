@@ -295,6 +295,29 @@ func TestTransfersThatBreak(t *testing.T) {
 	}
 }
 
+// TestAManifestThatHangs: a small answer is not given the time of a whole pull.
+func TestAManifestThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		a := l.push(memoryHost, "1", sample(t))
+		tries := 0
+		l.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, "/manifests/") || tries == 2 {
+				return false
+			}
+			tries++
+			_, _ = io.WriteString(w, "{")
+			<-r.Context().Done()
+			return true
+		})
+		began := time.Now()
+		_, err := pull(t, l.client(artifact.Config{}), a)
+		if took := time.Since(began); err != nil || took < time.Minute || took > 65*time.Second {
+			t.Errorf("%v after %s", err, took)
+		}
+	})
+}
+
 func TestAnEndlessManifestIsCut(t *testing.T) {
 	l := newLab(t)
 	a := l.push(memoryHost, "1", sample(t))

@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"archive/tar"
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -48,7 +49,8 @@ func (s *stream) Close() error {
 
 func (i *Image) write(ctx context.Context, w io.Writer) error {
 	p := planFiles(i.content)
-	tw := tar.NewWriter(w)
+	buffered := bufio.NewWriterSize(w, 256<<10)
+	tw := tar.NewWriter(buffered)
 	for _, n := range p.dirs {
 		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: n.Path() + "/", Mode: 0o755, Format: tar.FormatPAX}); err != nil {
 			return err
@@ -70,7 +72,7 @@ func (i *Image) write(ctx context.Context, w io.Writer) error {
 			return err
 		}
 	}
-	return tw.Close()
+	return errors.Join(tw.Close(), buffered.Flush())
 }
 
 // filesPlan is what to write of an image, in which order.
@@ -78,10 +80,11 @@ type filesPlan struct {
 	dirs, links, others []*imagetree.Node // by path
 	files               []source
 	names               [][]string // by index of source: the paths that have it
+	buf                 []byte
 }
 
 func planFiles(f *flattener) *filesPlan {
-	p := &filesPlan{files: f.files, names: make([][]string, len(f.files))}
+	p := &filesPlan{files: f.files, names: make([][]string, len(f.files)), buf: make([]byte, 128<<10)}
 	p.walk(f.tree.Root())
 	return p
 }
@@ -123,7 +126,7 @@ func (p *filesPlan) writeLayer(ctx context.Context, tw *tar.Writer, at int, l la
 		if len(names) == 0 || src.kind != tar.TypeReg {
 			return nil
 		}
-		return src.copy(tw, names, body)
+		return p.copy(tw, src, names, body)
 	})
 }
 
@@ -131,11 +134,11 @@ func (s source) header(path string) *tar.Header {
 	return &tar.Header{Typeflag: s.kind, Name: path, Mode: s.mode, Size: s.size, ModTime: time.Unix(s.modTime, 0), Format: tar.FormatPAX}
 }
 
-func (s source) copy(tw *tar.Writer, names []string, body io.Reader) error {
+func (p *filesPlan) copy(tw *tar.Writer, s source, names []string, body io.Reader) error {
 	if err := tw.WriteHeader(s.header(names[0])); err != nil {
 		return err
 	}
-	if _, err := io.Copy(tw, body); err != nil {
+	if _, err := io.CopyBuffer(tw, body, p.buf); err != nil {
 		return err
 	}
 	for _, name := range names[1:] {

@@ -85,6 +85,8 @@ func verifyManifest(m *manifest, reference string, want *descriptor) error {
 
 // document reads one small document, to its end.
 func (s *session) document(ctx context.Context, path string) (raw []byte, contentType string, err error) {
+	ctx, cancel := s.brief(ctx)
+	defer cancel()
 	most := s.client.cfg.Limits.ManifestBytes
 	accept := []string{
 		string(types.OCIImageIndex), string(types.DockerManifestList), string(types.OCIManifestSchema1), string(types.DockerManifestSchema2),

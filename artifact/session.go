@@ -155,6 +155,13 @@ func (s *session) send(ctx context.Context, method, path string, header http.Hea
 	return s.http.Do(req)
 }
 
+// brief bounds one try of a request with a small answer. Its end is a fault
+// that may be tried again.
+func (s *session) brief(ctx context.Context) (context.Context, context.CancelFunc) {
+	d := s.client.cfg.StallTimeout
+	return context.WithTimeoutCause(ctx, d, &fault{class: stella.ErrUnreachable, what: "no answer within " + d.String(), again: true})
+}
+
 // discard ends an answer that nobody reads, and keeps its connection if what is
 // left of it is little.
 func discard(resp *http.Response) {
