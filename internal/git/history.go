@@ -30,9 +30,48 @@ func deeper(depth int) int {
 	return depth * 8
 }
 
-// deepen fetches history so many commits down from a ref's head, or from the
+// deepen fetches history so many commits down from a commit.
+func (r *Repo) deepen(ctx context.Context, from ID, depth int) error {
+	cuts, err := r.cuts(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience*r.opts.Timeout, errTooSlow)
+	defer cancel()
+	conn, err := r.remote.Open(ctx, wire.UploadPack, 2)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if conn.Advert.Version == 2 {
+		resp, err := conn.FetchExact(r.deeperFrom(ctx, from, depth, cuts))
+		if err == nil {
+			err = r.store(ctx, conn, resp, merge)
+		}
+		if err == nil || !isNotOurs(err) {
+			return err
+		}
+	}
+	// Version 0 only gives what a head leads to, counted from the head.
+	if err := conn.Close(); err != nil {
+		return err
+	}
+	return r.deepenRef(ctx, r.branchOf(from), depth)
+}
+
+// deeperFrom asks for more of what a commit leads to. Other history that is cut
+// is not mentioned, or with wire.Everything it would come, too.
+func (r *Repo) deeperFrom(ctx context.Context, from ID, depth int, cuts []odb.Hash) wire.Request {
+	req := wire.Request{Wants: hashes([]ID{from}), Depth: min(depth, wire.Everything)}
+	if r.db.HasNow(from.hash()) {
+		req.Haves, req.Shallows = req.Wants, r.cutsBelow(ctx, from, cuts)
+	}
+	return req
+}
+
+// deepenRef fetches history so many commits down from a ref's head, or from the
 // default branch's where none is named.
-func (r *Repo) deepen(ctx context.Context, ref string, depth int) error {
+func (r *Repo) deepenRef(ctx context.Context, ref string, depth int) error {
 	cuts, err := r.cuts(ctx)
 	if err != nil {
 		return err
@@ -46,11 +85,7 @@ func (r *Repo) deepen(ctx context.Context, ref string, depth int) error {
 		if !ok {
 			return fmt.Errorf("%w: the remote has no branch to fetch history of", stella.ErrNotFound)
 		}
-		req := wire.Request{Wants: hashes([]ID{tip}), Depth: min(depth, wire.Everything)}
-		if r.db.HasNow(tip.hash()) {
-			req.Haves, req.Shallows = req.Wants, r.cutsBelow(ctx, tip, cuts)
-		}
-		return r.receive(ctx, conn, req, merge)
+		return r.receive(ctx, conn, r.deeperFrom(ctx, tip, depth, cuts), merge)
 	})
 }
 
@@ -101,7 +136,7 @@ func (r *Repo) IsAncestor(ctx context.Context, old, new ID) (bool, error) { //no
 	if rel := r.relate(old, new); rel.err != nil || rel.state != unknown {
 		return rel.state == isAncestor, rel.err
 	}
-	ok, err := r.descends(ctx, r.branchOf(new), old, new)
+	ok, err := r.descends(ctx, old, new)
 	if err != nil {
 		return false, fmt.Errorf("compare %s with %s: %w", old.Short(), new.Short(), err)
 	}

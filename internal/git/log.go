@@ -89,9 +89,8 @@ func (r *Repo) cutsBelow(ctx context.Context, id ID, cuts []odb.Hash) (below []o
 
 // historian walks back, fetching history where it is cut.
 type historian struct {
-	r      *Repo
-	branch string // that leads to the commits; found when it is first needed
-	depth  int
+	r     *Repo
+	depth int
 }
 
 // parent returns the first parent of a commit.
@@ -108,10 +107,7 @@ func (h *historian) parent(ctx context.Context, c Commit) (Commit, error) {
 			// The remote itself has no more, or no branch leads here any longer.
 			return h.r.Commit(ctx, c.Parents[0])
 		}
-		if h.branch == "" {
-			h.branch = h.r.branchOf(c.ID)
-		}
-		if err := h.r.deepen(ctx, h.branch, h.depth); err != nil {
+		if err := h.r.deepen(ctx, c.ID, h.depth); err != nil {
 			return Commit{}, err
 		}
 		h.depth = deeper(h.depth)

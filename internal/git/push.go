@@ -174,7 +174,7 @@ func (r *Repo) overtaken(ctx context.Context, updates []Update, state refState) 
 		_, err := r.Fetch(ctx, Want{Names: []string{u.Ref}, Unchecked: true})
 		ours := false
 		if err == nil {
-			ours, err = r.descends(ctx, u.Ref, u.New, now)
+			ours, err = r.descends(ctx, u.New, now)
 		}
 		if err != nil {
 			return verdict{err: fmt.Errorf("%w: %w: %s moved, and whether it descends from what was pushed is not known: %w",

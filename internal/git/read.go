@@ -166,7 +166,7 @@ func (r *Repo) fetchExact(ctx context.Context, id ID) error {
 	}
 	defer func() { _ = conn.Close() }()
 	if conn.Advert.Version == 2 {
-		resp, err := conn.FetchExact(hashes([]ID{id}))
+		resp, err := conn.FetchExact(wire.Request{Wants: hashes([]ID{id}), Depth: 1})
 		if err == nil {
 			err = r.store(ctx, conn, resp, merge)
 		}
@@ -181,7 +181,7 @@ func (r *Repo) fetchExact(ctx context.Context, id ID) error {
 		return err
 	}
 	for depth := firstDepth; ; depth = deeper(depth) {
-		if err := r.deepen(ctx, "", depth); err != nil {
+		if err := r.deepenRef(ctx, "", depth); err != nil {
 			return err
 		}
 		if r.db.Has(id.hash()) {

@@ -25,7 +25,7 @@ func (r *Repo) settle(ctx context.Context, refs Refs, wanted map[string]ID, befo
 		ok := seen == ""
 		if !ok {
 			var err error
-			if ok, err = r.descends(ctx, ref, seen, now); err != nil {
+			if ok, err = r.descends(ctx, seen, now); err != nil {
 				errs = append(errs, fmt.Errorf("compare %s with its last-seen head: %w", safe.Line(ref), err))
 				continue
 			}
@@ -99,9 +99,9 @@ func (r *Repo) remember(ctx context.Context, before heads, accepted map[string]I
 	})
 }
 
-// descends reports whether a ref's new head descends from the one that was last
-// seen, fetching as much history as it takes to know.
-func (r *Repo) descends(ctx context.Context, ref string, seen, now ID) (bool, error) {
+// descends reports whether a head descends from the one that was last seen,
+// fetching as much history as it takes to know.
+func (r *Repo) descends(ctx context.Context, seen, now ID) (bool, error) {
 	for depth := firstDepth; ; depth = deeper(depth) {
 		rel := r.relate(seen, now)
 		if rel.err != nil {
@@ -113,7 +113,7 @@ func (r *Repo) descends(ctx context.Context, ref string, seen, now ID) (bool, er
 		if depth == pastEverything {
 			return false, nil
 		}
-		if err := r.deepen(ctx, ref, depth); err != nil {
+		if err := r.deepen(ctx, now, depth); err != nil {
 			return false, err
 		}
 	}

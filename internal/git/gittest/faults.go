@@ -139,6 +139,17 @@ func Between(do func()) Fault {
 	}
 }
 
+// WithoutHeader hides a header of the request from the server: without
+// Git-Protocol, it speaks version 0.
+func WithoutHeader(name string) Fault {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del(name)
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
 // Hang takes the request and never answers.
 func (f *Faults) Hang() Fault {
 	return func(http.Handler) http.Handler {

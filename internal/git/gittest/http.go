@@ -63,7 +63,7 @@ func serve(t testing.TB, bare string, f *Faults, start func(http.Handler) *httpt
 // Fault stands between a client and the server.
 type Fault func(next http.Handler) http.Handler
 
-// Match chooses requests.
+// Match chooses requests. It must not call methods of Faults.
 type Match func(*http.Request) bool
 
 // Any matches every request.

