@@ -22,6 +22,7 @@ type App struct {
 	status  *term.Status
 	session *session
 
+	steps []string // of a deployment that run now; only notify touches it
 	// environment is the one that the command is about, for hints.
 	environment stella.EnvName
 	// printed: stdout has its document, and an error must not add a second.
@@ -76,11 +77,22 @@ func (a *App) note(format string, args ...any) {
 
 // logger writes what the engine logs as lines of the account on stderr.
 func (a *App) logger() *slog.Logger {
-	level := slog.LevelError
-	if a.flags.debug {
+	level := slog.LevelWarn
+	switch {
+	case a.flags.debug:
 		level = slog.LevelDebug
+	case a.flags.quiet:
+		level = slog.LevelError
 	}
-	return slog.New(slog.NewTextHandler(logLines{a.progress()}, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(logLines{a.progress()}, &slog.HandlerOptions{Level: level, ReplaceAttr: withoutTime}))
+}
+
+// withoutTime drops the time of a log line: a person reads it as it happens.
+func withoutTime(_ []string, attr slog.Attr) slog.Attr {
+	if attr.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return attr
 }
 
 // logLines is a writer of whole lines, as slog's handlers write them.

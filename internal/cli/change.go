@@ -92,7 +92,8 @@ func (a *App) change(ctx context.Context, env stella.EnvName, o reconciler.Optio
 	if err != nil {
 		return reconciler.Outcome{}, err
 	}
-	defer a.whenInterrupted(ctx, env)()
+	done := a.whenInterrupted(ctx, env)
+	defer done()
 	return do(ctx, o)
 }
 

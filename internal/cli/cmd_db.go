@@ -58,6 +58,12 @@ func (o *dbVerifyOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if env != "" && len(reports) == 1 && reports[0].Transitions == 0 {
+		// No ledger: of an environment without a deployment, or of none at all.
+		if _, err := eng.Book(cmd.Context(), env); err != nil {
+			return err
+		}
+	}
 	ok, all := verifiedLedgers(reports)
 	err = o.app.print(view{
 		doc: struct {

@@ -16,7 +16,7 @@ type rollbackOptions struct {
 }
 
 func newRollbackCmd(a *App) *cobra.Command {
-	o := &rollbackOptions{app: a}
+	o := &rollbackOptions{app: a, changeFlags: changeFlags{takesPull: true}}
 	cmd := &cobra.Command{
 		Use:   "rollback ENV [--to DEPLOYMENT|VERSION|COMMIT]",
 		Short: "Go back to what was verified before",

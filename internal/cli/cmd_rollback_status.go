@@ -46,13 +46,16 @@ func (o *rollbackStatusOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	env, _, err := o.app.findRollback(ctx, eng, pick(args, o.name))
+	env, asked, err := o.app.findRollback(ctx, eng, pick(args, o.name))
 	if err != nil {
 		return err
 	}
 	status, err := eng.RollbackStatus(ctx, env)
 	if err != nil {
 		return err
+	}
+	if d := status.Deployment; d != nil && asked != nil && asked.ID != d.ID {
+		o.app.note("%s: %s is not the last rollback; this is about %s", env, asked.ID, d.ID)
 	}
 	err = o.app.print(view{
 		doc:   rollbackStatusDoc{1, status},

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/health"
@@ -18,8 +20,11 @@ func (a *App) notify(ev reconciler.Event) {
 		a.followed = true
 		s.Line(term.Bold, startedLine(e.Deployment))
 	case reconciler.StepBegan:
-		s.Doing(fmt.Sprintf("%s: %s", e.Environment, stepName(e.Step)))
+		a.steps = append(a.steps, stepName(e.Step))
+		s.Doing(a.underWay(e.Environment))
 	case reconciler.StepEnded:
+		a.steps = slices.DeleteFunc(a.steps, func(step string) bool { return step == stepName(e.Step) })
+		s.Doing(a.underWay(e.Environment))
 		s.Line(styleOfStep(e.Step.Status), fmt.Sprintf("%s: %s", e.Environment, stepLine(e.Step)))
 	case reconciler.ActionDone:
 		line, style := actionLine(e)
@@ -36,6 +41,14 @@ func (a *App) notify(ev reconciler.Event) {
 		s.Close()
 		s.Line(styleOfStatus(e.Deployment.Status), endedLine(e.Deployment))
 	}
+}
+
+// underWay names the steps that run now; empty for none.
+func (a *App) underWay(env stella.EnvName) string {
+	if len(a.steps) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s", env, strings.Join(a.steps, ", "))
 }
 
 func startedLine(d stella.Deployment) string {

@@ -54,10 +54,12 @@ func (s *Status) tick(ctx context.Context) {
 	}
 }
 
-// Doing puts text on the live line. Off a terminal it writes nothing.
+// Doing puts text on the live line; empty text takes the line away. Off a
+// terminal it writes nothing.
 func (s *Status) Doing(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.erase()
 	s.doing, s.since = safe.Line(text), s.now()
 	s.draw()
 }
