@@ -157,10 +157,11 @@ func decode(data []byte, most int, known bool, v any) error {
 	if len(data) > most {
 		return refuse(stella.ErrInvalid, "%d bytes, more than %d", len(data), most)
 	}
-	if err := checkJSON(data); err != nil {
+	compact, err := checkJSON(data)
+	if err != nil {
 		return err
 	}
-	return unmarshal(data, known, v)
+	return unmarshal(compact, known, v)
 }
 
 // unmarshal is decode for bytes that were checked as part of a file.

@@ -108,45 +108,56 @@ func marshalEvent(e Event) (json.RawMessage, error) {
 }
 
 func unmarshalEvent(raw []byte) (Event, error) {
-	var head struct {
-		tag
-		Rules int `json:"rules"`
-	}
-	if err := unmarshal(raw, false, &head); err != nil {
+	name, body, err := untagged(raw)
+	if err != nil {
 		return nil, err
 	}
-	if head.Rules > RulesVersion {
-		err := refuse(stella.ErrUnsupported, "rules %d, and this stella knows them up to %d", head.Rules, RulesVersion)
+	e, err := unmarshalAs(name, body)
+	if rules := rulesOf(e, raw); rules > RulesVersion {
+		err := refuse(stella.ErrUnsupported, "rules %d, and this stella knows them up to %d", rules, RulesVersion)
 		return nil, stella.WithHint(err, "update stella on this machine")
 	}
-	body, err := untagged(head.Type, raw)
 	if err != nil {
-		return nil, err
-	}
-	e, err := unmarshalAs(head.Type, body)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", safe.Clip(head.Type, 40), err)
+		return nil, fmt.Errorf("%s: %w", safe.Clip(name, 40), err)
 	}
 	return normalEvent(e), nil
 }
 
-// untagged returns the event's object without its type, so that any other field
-// that the event does not have can be refused.
-func untagged(name string, raw []byte) ([]byte, error) {
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, raw); err != nil {
-		return nil, refuse(stella.ErrInvalid, "not JSON")
+// rulesOf returns the rules of an event, be it understood or not.
+func rulesOf(e Event, raw []byte) int {
+	if e != nil {
+		return e.meta().Rules
 	}
+	var head struct {
+		Rules int `json:"rules"`
+	}
+	if json.Unmarshal(raw, &head) != nil {
+		return 0
+	}
+	return head.Rules
+}
+
+// untagged returns the type of an event and its object without it, so that any
+// other field that the event does not have can be refused.
+func untagged(raw []byte) (name string, body []byte, err error) {
 	// As it is written here: the type comes first.
-	if rest, ok := bytes.CutPrefix(compact.Bytes(), fmt.Appendf(nil, `{"type":%q,`, name)); ok && !bytes.Contains(rest, []byte(`"type"`)) {
-		return append([]byte{'{'}, rest...), nil
+	if rest, ok := bytes.CutPrefix(raw, []byte(`{"type":"`)); ok {
+		known, rest, ok := bytes.Cut(rest, []byte(`",`))
+		if ok && !bytes.Contains(known, []byte(`\`)) {
+			return string(known), append([]byte{'{'}, rest...), nil
+		}
 	}
+	var head tag
 	var fields map[string]json.RawMessage
+	if err := unmarshal(raw, false, &head); err != nil {
+		return "", nil, err
+	}
 	if err := unmarshal(raw, false, &fields); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	delete(fields, "type")
-	return json.Marshal(fields)
+	body, err = json.Marshal(fields)
+	return head.Type, body, err
 }
 
 func unmarshalAs(name string, body []byte) (Event, error) {
@@ -180,6 +191,8 @@ func unmarshalAs(name string, body []byte) (Event, error) {
 
 func as[E Event](body []byte) (Event, error) {
 	var e E
-	err := unmarshal(body, true, &e)
-	return e, err
+	if err := unmarshal(body, true, &e); err != nil {
+		return nil, err
+	}
+	return e, nil
 }

@@ -23,23 +23,35 @@ type gitStore struct {
 	repo   *git.Repo
 	prefix string
 
-	mu   sync.Mutex // guards tips
+	mu   sync.Mutex // guards what follows
 	tips map[stella.EnvName]*tip
+	seen map[stella.EnvName]git.ID // head that another process saw before this one looked
 }
 
 // NewGitStore returns a store in the remote of repo, with one ref for each
 // environment below prefix ("" means DefaultPrefix).
 func NewGitStore(repo *git.Repo, prefix string) Store {
 	prefix = strings.TrimRight(or(prefix, DefaultPrefix), "/")
-	return &gitStore{repo: repo, prefix: prefix, tips: map[stella.EnvName]*tip{}}
+	return &gitStore{repo: repo, prefix: prefix, tips: map[stella.EnvName]*tip{}, seen: map[stella.EnvName]git.ID{}}
 }
 
 func (s *gitStore) ref(env stella.EnvName) string { return s.prefix + "/" + git.RefSafe(string(env)) }
 
 // Refresh implements Store.
 func (s *gitStore) Refresh(ctx context.Context, env stella.EnvName) error {
-	_, err := s.repo.Fetch(ctx, git.Want{Names: []string{s.ref(env)}})
-	return rewoundHint(env, err)
+	before, err := s.repo.Seen(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := s.repo.Fetch(ctx, git.Want{Names: []string{s.ref(env)}}); err != nil {
+		return rewoundHint(env, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.seen[env]; !ok {
+		s.seen[env] = before.IDs[s.ref(env)]
+	}
+	return nil
 }
 
 func rewoundHint(env stella.EnvName, err error) error {
@@ -67,36 +79,42 @@ func (s *gitStore) Load(ctx context.Context, env stella.EnvName) (Head, Book, er
 	return t.head(), t.book, nil
 }
 
-func (s *gitStore) cached(env stella.EnvName) *tip {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tips[env]
-}
-
 func (s *gitStore) remember(env stella.EnvName, t *tip) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tips[env] = t
 }
 
-// maxReplay bounds how many new transitions a Load checks by replay. A reader
-// that was away for longer trusts what is older, as on first contact; db verify
-// does not.
-const maxReplay = 64
+// known returns the newest tip that was read here, and the newest head that is
+// known to have been the environment's; either may be missing.
+func (s *gitStore) known(env stella.EnvName) (*tip, git.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tips[env]; t != nil {
+		return t, t.commit.ID
+	}
+	return nil, s.seen[env]
+}
+
+// maxReplay bounds how many new transitions a Load replays. A reader that was
+// away for longer trusts the head, as on first contact; db verify does not.
+const maxReplay = 4096
 
 // load reads a head and replays the transitions that are new since the last
-// one read here. On first contact there is nothing to compare with but the
-// head's parent, and in a shallow clone not even that.
+// one that was seen: all of them are here, since a fetch proves that the one
+// descends from the other. On first contact there is nothing to compare with.
 func (s *gitStore) load(ctx context.Context, env stella.EnvName, id git.ID) (*tip, error) {
-	trusted := s.cached(env)
-	if trusted != nil && trusted.commit.ID == id {
-		return trusted, nil
+	t, from := s.known(env)
+	if t != nil && from == id {
+		return t, nil
 	}
-	fresh, trusted, err := s.since(ctx, env, id, trusted)
+	fresh, err := s.since(ctx, id, from)
 	if err != nil {
 		return nil, err
 	}
-	t := trusted
+	if t = s.base(ctx, env, fresh[0], t); t == nil {
+		fresh = fresh[len(fresh)-1:]
+	}
 	for _, c := range fresh {
 		next, proved, err := s.advance(ctx, env, c, t)
 		if err == nil && !proved {
@@ -111,43 +129,46 @@ func (s *gitStore) load(ctx context.Context, env stella.EnvName, id git.ID) (*ti
 	return t, nil
 }
 
-// since lists the commits after the trusted one up to id, oldest first. Where
-// the trusted one is not found soon, the oldest commit of the list is taken
-// for it.
-func (s *gitStore) since(ctx context.Context, env stella.EnvName, id git.ID, trusted *tip) ([]git.Commit, *tip, error) {
-	most := maxReplay
-	if trusted == nil {
-		most = 2
+// since lists the commits after from up to id, oldest first; where from is not
+// among id's ancestors here, only id.
+func (s *gitStore) since(ctx context.Context, id, from git.ID) ([]git.Commit, error) {
+	head, err := s.repo.Commit(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", at(id, 0), err)
 	}
-	var fresh []git.Commit
-	for !id.IsZero() && len(fresh) < most {
-		if trusted != nil && id == trusted.commit.ID {
-			slices.Reverse(fresh)
-			return fresh, trusted, nil
-		}
-		c, err := s.repo.Commit(ctx, id)
-		if err != nil && len(fresh) > 0 {
-			break // the edge of a shallow clone
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", at(id, 0), err)
+	fresh := []git.Commit{head}
+	for c := head; from != "" && firstParent(c) != from && !firstParent(c).IsZero(); {
+		if c, err = s.repo.Commit(ctx, firstParent(c)); err != nil || len(fresh) == maxReplay {
+			return fresh[:1], ctx.Err() //nolint:nilerr // a cache that was made anew is cut off somewhere
 		}
 		fresh = append(fresh, c)
-		id = firstParent(c)
 	}
 	slices.Reverse(fresh)
-	if len(fresh[0].Parents) == 0 {
-		return fresh, &tip{book: NewBook(env)}, nil
+	return fresh, nil
+}
+
+// base returns what the first of some commits follows; nil when nobody knows.
+// Read is what was read here before, and may be something else.
+func (s *gitStore) base(ctx context.Context, env stella.EnvName, first git.Commit, read *tip) *tip {
+	_, from := s.known(env)
+	switch parent := firstParent(first); {
+	case parent.IsZero():
+		return &tip{book: NewBook(env)}
+	case read != nil && read.commit.ID == parent:
+		return read
+	case parent == from:
+		c, err := s.repo.Commit(ctx, parent)
+		if err != nil {
+			return nil
+		}
+		t, err := s.read(ctx, env, c, nil)
+		if err != nil || t.book.Check() != nil {
+			return nil // it may be the head that mends it; db verify tells
+		}
+		return t
+	default:
+		return nil
 	}
-	if len(fresh) == 1 {
-		return fresh, nil, nil
-	}
-	base, err := s.read(ctx, env, fresh[0], nil)
-	if err != nil {
-		// It may be the parent that is broken and the head that mends it.
-		return fresh[len(fresh)-1:], nil, nil //nolint:nilerr // db verify tells
-	}
-	return fresh[1:], base, nil
 }
 
 func firstParent(c git.Commit) git.ID {
@@ -197,15 +218,15 @@ func (s *gitStore) Save(ctx context.Context, env stella.EnvName, old Head, e Ent
 	if e.Book.State.Environment != env {
 		return "", refuse(stella.ErrInvalid, "the book of %q in the ledger of %s", safe.Clip(string(e.Book.State.Environment), 80), env)
 	}
-	w, err := s.stage(ctx, prev, e)
+	w, err := newStage(prev, e)
 	if err != nil {
 		return "", err
 	}
 	id, err := s.push(ctx, env, w)
 	var rejected *git.RejectedError
-	if errors.As(err, &rejected) && len(w.grafts) > 0 {
-		// The remote may lack an app tree that the cache has. What is kept for
-		// comfort must not keep an outcome from being recorded.
+	if len(w.grafts) > 0 && (errors.As(err, &rejected) || errors.Is(err, stella.ErrNotFound)) {
+		// Cache or remote lack an app tree. What is kept for comfort must not keep
+		// an outcome from being recorded.
 		w.dropGrafts()
 		id, err = s.push(ctx, env, w)
 	}

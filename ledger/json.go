@@ -1,7 +1,9 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/stella-ops/stella"
@@ -9,22 +11,25 @@ import (
 
 // checkJSON checks what encoding/json lets pass: invalid UTF-8, nesting that is
 // only meant to hurt, and keys that are there twice, of which readers take
-// different ones.
-func checkJSON(data []byte) error {
+// different ones. It returns the value without the space between its tokens.
+func checkJSON(data []byte) ([]byte, error) {
 	if !utf8.Valid(data) {
-		return refuse(stella.ErrInvalid, "not UTF-8")
+		return nil, refuse(stella.ErrInvalid, "not UTF-8")
 	}
-	if !json.Valid(data) {
-		return refuse(stella.ErrInvalid, "not JSON")
+	var compact bytes.Buffer
+	compact.Grow(len(data))
+	if err := json.Compact(&compact, data); err != nil {
+		return nil, refuse(stella.ErrInvalid, "not JSON")
 	}
-	s := keyScan{data: data}
-	return s.run()
+	s := keyScan{data: compact.Bytes()}
+	return s.data, s.run()
 }
 
 // keyScan walks over JSON that is known to be valid.
 type keyScan struct {
 	data  []byte
 	stack []map[string]struct{} // per open object its keys; nil for a list
+	spare []map[string]struct{} // of objects that are closed
 }
 
 func (s *keyScan) run() error {
@@ -38,7 +43,7 @@ func (s *keyScan) run() error {
 			key = s.data[i] == '{'
 			s.push(key)
 		case '}', ']':
-			s.stack = s.stack[:len(s.stack)-1]
+			s.pop()
 		case ',':
 			key = len(s.stack) > 0 && s.stack[len(s.stack)-1] != nil
 		case '"':
@@ -56,11 +61,22 @@ func (s *keyScan) run() error {
 }
 
 func (s *keyScan) push(object bool) {
-	if object {
-		s.stack = append(s.stack, map[string]struct{}{})
-		return
+	var keys map[string]struct{}
+	if n := len(s.spare); object && n > 0 {
+		keys, s.spare = s.spare[n-1], s.spare[:n-1]
+		clear(keys)
+	} else if object {
+		keys = map[string]struct{}{}
 	}
-	s.stack = append(s.stack, nil)
+	s.stack = append(s.stack, keys)
+}
+
+func (s *keyScan) pop() {
+	last := len(s.stack) - 1
+	if keys := s.stack[last]; keys != nil {
+		s.spare = append(s.spare, keys)
+	}
+	s.stack = s.stack[:last]
 }
 
 // stringEnd returns the index after the string that starts at i.
@@ -74,9 +90,11 @@ func (s *keyScan) stringEnd(i int) int {
 }
 
 func (s *keyScan) see(quoted []byte) error {
-	var name string
-	if err := json.Unmarshal(quoted, &name); err != nil {
-		return refuse(stella.ErrInvalid, "not JSON")
+	name := string(quoted[1 : len(quoted)-1])
+	if strings.Contains(name, `\`) {
+		if err := json.Unmarshal(quoted, &name); err != nil {
+			return refuse(stella.ErrInvalid, "not JSON")
+		}
 	}
 	keys := s.stack[len(s.stack)-1]
 	if _, twice := keys[name]; twice {

@@ -24,10 +24,9 @@ func (d *draft) prune() {
 	if d.State.Pin != nil {
 		keep[d.State.Pin.Deployment] = true
 	}
-	for i, r := range d.Verified() {
-		if i < keepVerified {
-			keep[r.ID] = true
-		}
+	stack := d.stack().entries
+	for _, i := range stack[max(0, len(stack)-keepVerified):] {
+		keep[d.Deployments[i].ID] = true
 	}
 	oldest := d.Deployments[len(d.Deployments)-keepNewest].Sequence
 	d.Deployments = slices.DeleteFunc(d.Deployments, func(r stella.Deployment) bool {
@@ -37,8 +36,7 @@ func (d *draft) prune() {
 }
 
 // keepTrees brings Trees in line: of each verified deployment in the book its
-// app tree. A store leaves out those whose objects it does not have, so that
-// older ones are named again.
+// app tree. A store leaves out those whose objects it does not have.
 func (d *draft) keepTrees() {
 	trees := map[string]string{}
 	for _, r := range d.Deployments {

@@ -133,7 +133,8 @@ func (d *draft) rules1(e Event) error {
 func (d *draft) put(r stella.Deployment) {
 	d.written = append(d.written, r.ID)
 	if !d.owned {
-		d.Deployments, d.owned = slices.Clone(d.Deployments), true
+		room := make([]stella.Deployment, 0, len(d.Deployments)+1)
+		d.Deployments, d.owned = append(room, d.Deployments...), true
 	}
 	if i, ok := d.index(r.ID); ok {
 		d.Deployments[i] = r

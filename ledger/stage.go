@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"context"
 	"maps"
 	"slices"
 
@@ -18,7 +17,7 @@ type stage struct {
 	records map[int64]git.ID
 }
 
-func (s *gitStore) stage(ctx context.Context, prev *tip, e Entry) (*stage, error) {
+func newStage(prev *tip, e Entry) (*stage, error) {
 	w := &stage{prev: prev, entry: e, records: map[int64]git.ID{}}
 	state, err := EncodeState(e.Book.State)
 	if err != nil {
@@ -32,7 +31,7 @@ func (s *gitStore) stage(ctx context.Context, prev *tip, e Entry) (*stage, error
 	if err := w.stageRecords(); err != nil {
 		return nil, err
 	}
-	s.stageTrees(ctx, w)
+	w.stageTrees()
 	return w, nil
 }
 
@@ -56,18 +55,25 @@ func (w *stage) stageRecords() error {
 	return nil
 }
 
-// stageTrees grafts the app trees that the cache has and drops those of
-// deployments that are gone.
-func (s *gitStore) stageTrees(ctx context.Context, w *stage) {
+// stageTrees grafts the app trees of deployments that end here, which are on
+// the remote by now, and drops those of deployments that are gone.
+func (w *stage) stageTrees() {
 	before, after := w.prev.book.Trees, w.entry.Book.Trees
+	ended := map[string]bool{}
+	for _, e := range w.entry.Events {
+		if f, ok := e.(Finish); ok {
+			ended[f.Deployment.ID] = true
+		}
+	}
 	trees := map[string]string{}
 	for _, id := range slices.Sorted(maps.Keys(after)) {
-		switch tree := after[id]; {
-		case before[id] == tree:
-			trees[id] = tree
-		case s.has(ctx, tree):
-			trees[id] = tree
-			w.grafts = append(w.grafts, git.Edit{Path: treesDir + "/" + id, Graft: git.ID(tree), GraftMode: git.ModeDir})
+		tree, err := git.ParseID(after[id])
+		switch {
+		case before[id] == after[id]:
+			trees[id] = after[id]
+		case err == nil && ended[id]:
+			trees[id] = after[id]
+			w.grafts = append(w.grafts, git.Edit{Path: treesDir + "/" + id, Graft: tree, GraftMode: git.ModeDir})
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(before)) {
@@ -76,15 +82,6 @@ func (s *gitStore) stageTrees(ctx context.Context, w *stage) {
 		}
 	}
 	w.entry.Book.Trees = trees
-}
-
-func (s *gitStore) has(ctx context.Context, tree string) bool {
-	id, err := git.ParseID(tree)
-	if err != nil {
-		return false
-	}
-	_, err = s.repo.Tree(ctx, id)
-	return err == nil
 }
 
 // dropGrafts takes the new app trees out again.

@@ -96,6 +96,9 @@ func (t *tip) readEvents(ctx context.Context, env stella.EnvName, tree *git.Tree
 	if transitions != t.book.State.Transitions {
 		return refuse(stella.ErrTampered, "events.json is of transition %d, state.json of %d", transitions, t.book.State.Transitions)
 	}
+	if len(events) == 0 {
+		return refuse(stella.ErrTampered, "it has no transition")
+	}
 	t.events = events
 	return nil
 }

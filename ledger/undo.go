@@ -12,8 +12,11 @@ import (
 // came after that one is undone and no longer in the stack.
 func (b Book) Verified() []stella.Deployment {
 	s := b.stack()
-	slices.Reverse(s.entries)
-	return s.entries
+	out := make([]stella.Deployment, 0, len(s.entries))
+	for _, i := range slices.Backward(s.entries) {
+		out = append(out, b.Deployments[i])
+	}
+	return out
 }
 
 // Previous returns the deployment to roll back to: the one that was verified
@@ -22,7 +25,8 @@ func (b Book) Verified() []stella.Deployment {
 // when there is nothing to go back to.
 func (b Book) Previous() (stella.Deployment, bool) {
 	candidates, running := b.candidates()
-	for _, c := range slices.Backward(candidates) {
+	for _, i := range slices.Backward(candidates) {
+		c := b.Deployments[i]
 		if c.Tree == "" || c.Tree == running {
 			continue
 		}
@@ -33,9 +37,9 @@ func (b Book) Previous() (stella.Deployment, bool) {
 	return stella.Deployment{}, false
 }
 
-// candidates returns what a rollback may go to, oldest first, and the app tree
-// that runs, empty when targets differ.
-func (b Book) candidates() (entries []stella.Deployment, running string) {
+// candidates returns what a rollback may go to, as places in Deployments,
+// oldest first, and the app tree that runs, empty when targets differ.
+func (b Book) candidates() (entries []int, running string) {
 	s := b.stack()
 	last, ok := b.Last()
 	if !ok {
@@ -50,7 +54,7 @@ func (b Book) candidates() (entries []stella.Deployment, running string) {
 	}
 	// A rollback that was not verified. It stands at what it goes back to: below
 	// that when it got there and was rejected, there when it was interrupted.
-	at := s.find(last.Restores)
+	at := s.find(b, last.Restores)
 	if at >= 0 && whole {
 		return s.entries[:at], running
 	}
@@ -82,50 +86,55 @@ func goesBack(d stella.Deployment) bool {
 	}
 }
 
-// undo is the undo stack while it is read, oldest first.
+// undo is the undo stack while it is read: places in a book's Deployments,
+// oldest first.
 type undo struct {
-	entries []stella.Deployment
-	as      map[string]string // a deployment that went back → the entry it counts as
+	entries []int
+	as      map[string]int // a deployment that went back → the place it counts as
 }
 
 func (b Book) stack() *undo {
-	s := &undo{as: map[string]string{}}
-	for _, d := range b.Deployments {
+	s := &undo{as: map[string]int{}}
+	for i, d := range b.Deployments {
 		if d.Status != stella.Succeeded {
 			continue
 		}
 		if !goesBack(d) {
-			s.entries = append(s.entries, d)
+			s.entries = append(s.entries, i)
 			continue
 		}
-		if at := s.find(d.Restores); at >= 0 {
+		if at := s.find(b, d.Restores); at >= 0 {
 			s.entries = s.entries[:at+1]
 		} else {
-			s.entries = append(s.entries, b.restored(s, d))
+			s.entries = append(s.entries, s.restored(b, i))
 		}
-		s.as[d.ID] = s.entries[len(s.entries)-1].ID
+		s.as[d.ID] = s.entries[len(s.entries)-1]
 	}
 	return s
 }
 
-// restored returns what a deployment that went forth to something undone
-// counts as: that one, or itself where that one is no longer known.
-func (b Book) restored(s *undo, d stella.Deployment) stella.Deployment {
-	id := d.Restores
-	if as, ok := s.as[id]; ok {
-		id = as
+// place returns where the deployment is, or what it counts as.
+func (s *undo) place(b Book, id string) (int, bool) {
+	if i, ok := s.as[id]; ok {
+		return i, true
 	}
-	if r, ok := b.Deployment(id); ok && r.Status == stella.Succeeded {
-		return r
-	}
-	return d
+	return b.index(id)
 }
 
-// find returns the place of the deployment, or of what it counts as; -1 when
-// it is not in the stack.
-func (s *undo) find(id string) int {
-	if as, ok := s.as[id]; ok {
-		id = as
+// restored returns what a deployment that went forth to something undone
+// counts as: that one, or itself where that one is no longer known.
+func (s *undo) restored(b Book, i int) int {
+	if j, ok := s.place(b, b.Deployments[i].Restores); ok && b.Deployments[j].Status == stella.Succeeded {
+		return j
 	}
-	return slices.IndexFunc(s.entries, func(d stella.Deployment) bool { return d.ID == id })
+	return i
+}
+
+// find returns where in the stack a deployment is, or what it counts as; -1
+// when it is not in the stack.
+func (s *undo) find(b Book, id string) int {
+	if i, ok := s.place(b, id); ok {
+		return slices.Index(s.entries, i)
+	}
+	return -1
 }
