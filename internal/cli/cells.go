@@ -85,6 +85,12 @@ func duration(seconds float64) term.Cell {
 // shortID is the first twelve digits of a Git object id.
 func shortID(id string) string { return id[:min(12, len(id))] }
 
+// person is who did something: the name, and for programs the address as well.
+func person(actor string) term.Cell {
+	name, _, _ := strings.Cut(actor, " <")
+	return term.Cell{Text: name, Machine: actor}
+}
+
 func gitID(id string) term.Cell { return term.Cell{Text: shortID(id), Machine: id} }
 
 // image is an image as people tell it from others: tag and twelve digits of the

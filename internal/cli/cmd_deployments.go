@@ -133,7 +133,7 @@ func deploymentList(now time.Time, all []stella.Deployment) *list {
 	l := &list{columns: columns("DEPLOYMENT", "KIND", "STATUS", "RELEASE", "STARTED", "TOOK", "BY", "REASON", "+RESTORES", "+COMMIT", "+COMPONENTS", "+ERROR")}
 	for _, d := range all {
 		l.add(text(d.ID), text(string(d.Kind)), styled(styleOfStatus(d.Status), string(d.Status)), text(d.Release), age(now, d.StartedAt),
-			duration(d.DurationSeconds), text(d.Actor), text(d.Reason), text(d.Restores), gitID(d.Commit), text(images(d.Components)), text(d.Error))
+			duration(d.DurationSeconds), person(d.Actor), text(d.Reason), text(d.Restores), gitID(d.Commit), text(images(d.Components)), text(d.Error))
 	}
 	return l
 }

@@ -59,7 +59,7 @@ func locksView(now time.Time, locks []reconciler.LockStatus) view {
 	var names []string
 	for _, k := range locks {
 		names = append(names, k.ID)
-		l.add(text(k.ID), text(string(k.Environment)), text(k.Holder), text(lockFor(k)), text(k.Purpose), age(now, k.AcquiredAt),
+		l.add(text(k.ID), text(string(k.Environment)), person(k.Holder), text(lockFor(k)), text(k.Purpose), age(now, k.AcquiredAt),
 			age(now, k.ExpiresAt), lockState(k), number(int(k.Fence)), text(k.StaleReason))
 	}
 	return view{
@@ -189,7 +189,7 @@ func (o *locksOptions) printLock(env stella.EnvName, lock stella.Lock) error {
 	now := o.app.process.Now()
 	status := reconciler.LockStatus{Lock: lock, Environment: env, AgeSeconds: max(0, now.Sub(lock.AcquiredAt).Seconds())}
 	l := &list{columns: columns("LOCK", "ENVIRONMENT", "HOLDER", "PURPOSE", "ENDS")}
-	l.add(text(lock.ID), text(string(env)), text(lock.Holder), text(lock.Purpose), age(now, lock.ExpiresAt))
+	l.add(text(lock.ID), text(string(env)), person(lock.Holder), text(lock.Purpose), age(now, lock.ExpiresAt))
 	return o.app.print(view{
 		doc: struct {
 			SchemaVersion int                   `json:"schemaVersion"`

@@ -130,7 +130,16 @@ func changeList(changes []stella.Change) *list {
 		if c.Ignored {
 			note = "ignored: " + c.Reason
 		}
-		l.add(text(string(c.Class)), text(string(c.Resource)), text(pointer(c.Path)), text(value(c.Desired)), text(value(c.Live)), text(note))
+		l.add(text(string(c.Class)), text(string(c.Resource)), text(pointer(c.Path)), text(side(c.Path, c.Desired)), text(side(c.Path, c.Live)), text(note))
 	}
 	return l
+}
+
+// side is one side of a difference. Of a whole resource it says only whether it
+// is there: its fields would fill the screen.
+func side(path string, v any) string {
+	if path == "" && v != nil {
+		return "there"
+	}
+	return value(v)
 }

@@ -169,7 +169,7 @@ func writeHolds(p *page, holds []stella.Hold) {
 func holdList(now time.Time, holds []stella.Hold) *list {
 	l := &list{columns: columns("HOLD", "ENVIRONMENT", "RELEASE", "FAILED AS", "SINCE", "BY", "REASON", "+TREE", "+RESOURCES")}
 	for _, h := range holds {
-		l.add(text(h.ID), text(string(h.Environment)), text(h.Release), text(h.Deployment), age(now, h.Since), text(h.By), text(h.Reason),
+		l.add(text(h.ID), text(string(h.Environment)), text(h.Release), text(h.Deployment), age(now, h.Since), person(h.By), text(h.Reason),
 			gitID(h.Tree), text(strings.Join(h.Resources, " ")))
 	}
 	return l
