@@ -185,8 +185,7 @@ func unmarshal(data []byte, known bool, v any) error {
 
 // jsonError describes a decoding error without quoting the file's values.
 func jsonError(err error) string {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Sprintf("%s is no %s", safe.Clip(wrong.Field, 80), wrong.Type)
 	}
 	return safe.Clip(err.Error(), 200)

@@ -55,8 +55,7 @@ func (s *gitStore) Refresh(ctx context.Context, env stella.EnvName) error {
 }
 
 func rewoundHint(env stella.EnvName, err error) error {
-	var rewound *git.RewoundError
-	if !errors.As(err, &rewound) {
+	if _, ok := errors.AsType[*git.RewoundError](err); !ok {
 		return err
 	}
 	return stella.WithHint(err, fmt.Sprintf("run 'stella orch db verify %s', then 'stella orch repair --accept-head --reason …'", env))
@@ -139,7 +138,7 @@ func (s *gitStore) since(ctx context.Context, id, from git.ID) ([]git.Commit, er
 	fresh := []git.Commit{head}
 	for c := head; from != "" && firstParent(c) != from && !firstParent(c).IsZero(); {
 		if c, err = s.repo.Commit(ctx, firstParent(c)); err != nil || len(fresh) == maxReplay {
-			return fresh[:1], ctx.Err() //nolint:nilerr // a cache that was made anew is cut off somewhere
+			return fresh[:1], ctx.Err() // a cache that was made anew is cut off somewhere
 		}
 		fresh = append(fresh, c)
 	}
@@ -223,8 +222,8 @@ func (s *gitStore) Save(ctx context.Context, env stella.EnvName, old Head, e Ent
 		return "", err
 	}
 	id, err := s.push(ctx, env, w)
-	var rejected *git.RejectedError
-	if len(w.grafts) > 0 && (errors.As(err, &rejected) || errors.Is(err, stella.ErrNotFound)) {
+	_, rejected := errors.AsType[*git.RejectedError](err)
+	if len(w.grafts) > 0 && (rejected || errors.Is(err, stella.ErrNotFound)) {
 		// Cache or remote lack an app tree. What is kept for comfort must not keep
 		// an outcome from being recorded.
 		w.dropGrafts()

@@ -115,16 +115,7 @@ func (s *story) deploy(tree string, status stella.Status) *story {
 	return s.begin(stella.Deployment{Tree: tree, Commit: "c" + tree, Release: "1." + tree}).end(status)
 }
 
-// goBack begins and ends a rollback to what Previous says.
-func (s *story) goBack(status stella.Status) *story {
-	s.t.Helper()
-	d, ok := s.book.Previous()
-	if !ok {
-		s.t.Fatal("nothing to go back to")
-	}
-	return s.goBackTo(d, status)
-}
-
+// goBackTo begins and ends a rollback to a deployment.
 func (s *story) goBackTo(d stella.Deployment, status stella.Status) *story {
 	s.t.Helper()
 	return s.begin(stella.Deployment{Kind: stella.KindRollback, Tree: d.Tree, Restores: d.ID, Release: d.Release}).end(status)
@@ -140,9 +131,15 @@ func className(err error) string {
 		name string
 		err  error
 	}{
-		{"locked", stella.ErrLocked}, {"frozen", stella.ErrFrozen}, {"fenced", stella.ErrFenced}, {"conflict", stella.ErrConflict},
-		{"refused", stella.ErrRefused}, {"tampered", stella.ErrTampered}, {"unsupported", stella.ErrUnsupported},
-		{"not found", stella.ErrNotFound}, {"invalid", stella.ErrInvalid},
+		{"locked", stella.ErrLocked},
+		{"frozen", stella.ErrFrozen},
+		{"fenced", stella.ErrFenced},
+		{"conflict", stella.ErrConflict},
+		{"refused", stella.ErrRefused},
+		{"tampered", stella.ErrTampered},
+		{"unsupported", stella.ErrUnsupported},
+		{"not found", stella.ErrNotFound},
+		{"invalid", stella.ErrInvalid},
 	} {
 		if errors.Is(err, c.err) {
 			return c.name

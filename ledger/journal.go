@@ -48,7 +48,7 @@ type Journal struct {
 
 const journalSuffix = ".jsonl"
 
-var journalRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}-[1-9][0-9]{0,18}$`) //nolint:gochecknoglobals // compiled once
+var journalRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}-[1-9][0-9]{0,18}$`)
 
 func journalPath(dir, deployment string) (string, error) {
 	if !journalRE.MatchString(deployment) {

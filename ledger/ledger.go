@@ -128,7 +128,7 @@ func (l *Ledger) Append(ctx context.Context, env stella.EnvName, decide func(Boo
 		if !again {
 			return b, err
 		}
-		l.o.Logger.Debug("ledger moved on", "environment", string(env), "attempt", n+1)
+		l.o.Logger.DebugContext(ctx, "ledger moved on", "environment", string(env), "attempt", n+1)
 		if err := backoff(ctx, n); err != nil {
 			return Book{}, inEnv("write", env, err)
 		}

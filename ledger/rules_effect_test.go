@@ -299,7 +299,11 @@ func TestIncompleteEventsAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return e.(ledger.Request) //nolint:errcheck,forcetypeassert // it is one
+		r, ok := e.(ledger.Request)
+		if !ok {
+			t.Fatalf("got %T", e)
+		}
+		return r
 	}
 	for name, spoil := range map[string]func(*ledger.Request){
 		"no author":        func(e *ledger.Request) { e.By = "" },

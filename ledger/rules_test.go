@@ -147,8 +147,6 @@ func TestEveryEventInEverySituation(t *testing.T) {
 // pending deployment, a running one, one that succeeded, frozen, frozen until a
 // moment ago, locked without a deployment, with a hold, pinned, or written by
 // newer rules.
-//
-//nolint:gochecknoglobals // a table
 var rules1 = map[string]string{
 	"begin":                        "ok|ok|locked|ok|frozen|ok|locked|ok|ok|unsupported",
 	"begin, taking over":           "conflict|conflict|ok|conflict|frozen|ok|ok|conflict|conflict|unsupported",

@@ -110,7 +110,7 @@ func (v *verifier) record(rec Record) error {
 	if rec.Err != nil {
 		v.find(codeOf(rec.Err), where, rec.Err.Error(), v.mend())
 		v.lost, v.head = true, rec.Head
-		return nil
+		return nil //nolint:nilerr // it is a finding
 	}
 	if !v.lost && rec.Parent != v.head {
 		v.find(CodeNotLinear, where, "it does not follow the commit before it", v.mend())

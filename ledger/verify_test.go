@@ -124,8 +124,10 @@ func TestVerifyFindsWhatWasTamperedWith(t *testing.T) {
 				f["deployments/0000/000002.json"], _ = ledger.EncodeDeployment(d)
 			})
 		}, "edited-record@1 edited-record@2"},
-		{"two transitions that were swapped", func(_ *testing.T, m *ledgertest.Memory) { m.Swap(env, 1, 2) },
-			"edited-record@3 bad-transition@2 bad-transition@4"},
+		{
+			"two transitions that were swapped", func(_ *testing.T, m *ledgertest.Memory) { m.Swap(env, 1, 2) },
+			"edited-record@3 bad-transition@2 bad-transition@4",
+		},
 		{"a transition that came twice", func(t *testing.T, m *ledgertest.Memory) {
 			var again []byte
 			m.Tamper(env, 0, func(f map[string][]byte) { again = f["events.json"] })

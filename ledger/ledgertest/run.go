@@ -72,7 +72,7 @@ func request(b ledger.Book, by string) ledger.Request {
 
 func save(t *testing.T, s ledger.Store, by string) (ledger.Head, ledger.Entry) {
 	t.Helper()
-	head, b := load(t, s, Env)
+	head, b := load(t, s)
 	e := entry(t, b, request(b, by))
 	head, err := s.Save(t.Context(), Env, head, e)
 	if err != nil {
@@ -81,9 +81,9 @@ func save(t *testing.T, s ledger.Store, by string) (ledger.Head, ledger.Entry) {
 	return head, e
 }
 
-func load(t *testing.T, s ledger.Store, env stella.EnvName) (ledger.Head, ledger.Book) {
+func load(t *testing.T, s ledger.Store) (ledger.Head, ledger.Book) {
 	t.Helper()
-	head, b, err := s.Load(t.Context(), env)
+	head, b, err := s.Load(t.Context(), Env)
 	if err != nil {
 		t.Fatalf("Load: %v", err)
 	}
@@ -107,7 +107,7 @@ func same(t *testing.T, what string, want, got any) {
 func newEnvironment(t *testing.T, client func() ledger.Store) {
 	s := client()
 	refresh(t, s)
-	head, b := load(t, s, Env)
+	head, b := load(t, s)
 	same(t, "head", ledger.Head(""), head)
 	same(t, "book", ledger.NewBook(Env), b)
 }
@@ -121,7 +121,7 @@ func reload(t *testing.T, client func() ledger.Store) {
 	}
 	refresh(t, other)
 	for name, s := range map[string]ledger.Store{"the writer": s, "another client": other} {
-		gotHead, got := load(t, s, Env)
+		gotHead, got := load(t, s)
 		same(t, name+": head", head, gotHead)
 		same(t, name+": state", e.Book.State, got.State)
 		same(t, name+": deployments", e.Book.Deployments, got.Deployments)
@@ -133,11 +133,11 @@ func cache(t *testing.T, client func() ledger.Store) {
 	head, _ := save(t, s, "ana")
 	refresh(t, other)
 	newer, _ := save(t, other, "ben")
-	if got, _ := load(t, s, Env); got != head {
+	if got, _ := load(t, s); got != head {
 		t.Errorf("before Refresh the head is %q, want %q", got, head)
 	}
 	refresh(t, s)
-	if got, _ := load(t, s, Env); got != newer {
+	if got, _ := load(t, s); got != newer {
 		t.Errorf("after Refresh the head is %q, want %q", got, newer)
 	}
 }
@@ -154,7 +154,7 @@ func race(t *testing.T, client func() ledger.Store) {
 	errs := make([]error, racers)
 	var wg sync.WaitGroup
 	for i, s := range stores {
-		_, b := load(t, s, Env)
+		_, b := load(t, s)
 		e := entry(t, b, request(b, fmt.Sprintf("racer-%d", i)))
 		wg.Go(func() { _, errs[i] = s.Save(t.Context(), Env, old, e) })
 	}
@@ -238,7 +238,7 @@ func walk(t *testing.T, client func() ledger.Store) {
 	if err != nil || n != len(want) {
 		t.Errorf("walked %d records, %v, want %d", n, err, len(want))
 	}
-	if head, _ := load(t, s, Env); parent != head {
+	if head, _ := load(t, s); parent != head {
 		t.Errorf("the walk ends at %q, want %q", parent, head)
 	}
 }
@@ -303,7 +303,7 @@ func cancelled(t *testing.T, client func() ledger.Store) {
 	if err := s.Refresh(ctx, Env); err == nil {
 		t.Error("Refresh under a cancelled context succeeded")
 	}
-	head, b := load(t, s, Env)
+	head, b := load(t, s)
 	if _, err := s.Save(ctx, Env, head, entry(t, b, request(b, "ana"))); err == nil {
 		t.Error("Save under a cancelled context succeeded")
 	}
