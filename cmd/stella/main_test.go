@@ -32,8 +32,7 @@ func TestTheProcessEndsWithTheCommandsCode(t *testing.T) {
 	for args, want := range map[string]int{"version": 0, "nope": 2, "why production": 2} {
 		out, err := stella(t, strings.Fields(args)...).CombinedOutput()
 		got := 0
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			got = exit.ExitCode()
 		} else if err != nil {
 			t.Fatal(err)
