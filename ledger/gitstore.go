@@ -107,67 +107,99 @@ func (s *gitStore) load(ctx context.Context, env stella.EnvName, id git.ID) (*ti
 	if t != nil && from == id {
 		return t, nil
 	}
-	fresh, err := s.since(ctx, id, from)
+	head, err := s.repo.Commit(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", at(id, 0), err)
 	}
-	if t = s.base(ctx, env, fresh[0], t); t == nil {
-		fresh = fresh[len(fresh)-1:]
+	if t == nil && from != id {
+		t = s.readSeen(ctx, env, from)
+	}
+	fresh := s.since(ctx, env, head, t)
+	switch {
+	case fresh == nil && len(head.Parents) == 0:
+		t, fresh = &tip{book: NewBook(env)}, []git.Commit{head}
+	case fresh == nil:
+		t, fresh = nil, []git.Commit{head}
 	}
 	for _, c := range fresh {
-		next, proved, err := s.advance(ctx, env, c, t)
-		if err == nil && !proved {
-			err = errors.Join(next.book.Check(), follows(t, next))
+		if t, err = s.follow(ctx, env, c, t); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", at(c.ID, next.transitions()), err)
-		}
-		t = next
 	}
 	s.remember(env, t)
 	return t, nil
 }
 
-// since lists the commits after from up to id, oldest first; where from is not
-// among id's ancestors here, only id.
-func (s *gitStore) since(ctx context.Context, id, from git.ID) ([]git.Commit, error) {
-	head, err := s.repo.Commit(ctx, id)
+// follow reads the commit after prev and checks that it follows; where prev is
+// nil, nobody knows what it follows.
+func (s *gitStore) follow(ctx context.Context, env stella.EnvName, c git.Commit, prev *tip) (*tip, error) {
+	t, proved, err := s.advance(ctx, env, c, prev)
+	if err == nil && !proved {
+		err = errors.Join(t.book.Check(), follows(prev, t))
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", at(id, 0), err)
+		return nil, fmt.Errorf("%s: %w", at(c.ID, t.transitions()), err)
 	}
-	fresh := []git.Commit{head}
-	for c := head; from != "" && firstParent(c) != from && !firstParent(c).IsZero(); {
-		if c, err = s.repo.Commit(ctx, firstParent(c)); err != nil || len(fresh) == maxReplay {
-			return fresh[:1], ctx.Err() // a cache that was made anew is cut off somewhere
-		}
-		fresh = append(fresh, c)
-	}
-	slices.Reverse(fresh)
-	return fresh, nil
+	return t, nil
 }
 
-// base returns what the first of some commits follows; nil when nobody knows.
-// Read is what was read here before, and may be something else.
-func (s *gitStore) base(ctx context.Context, env stella.EnvName, first git.Commit, read *tip) *tip {
-	_, from := s.known(env)
-	switch parent := firstParent(first); {
-	case parent.IsZero():
-		return &tip{book: NewBook(env)}
-	case read != nil && read.commit.ID == parent:
-		return read
-	case parent == from:
-		c, err := s.repo.Commit(ctx, parent)
-		if err != nil {
-			return nil
-		}
-		t, err := s.read(ctx, env, c, nil)
-		if err != nil || t.book.Check() != nil {
-			return nil // it may be the head that mends it; db verify tells
-		}
-		return t
-	default:
+// readSeen reads a head that was seen before; nil where there is none or it can
+// not be read: it may be the new head that mends it.
+func (s *gitStore) readSeen(ctx context.Context, env stella.EnvName, id git.ID) *tip {
+	if id.IsZero() {
 		return nil
 	}
+	c, err := s.repo.Commit(ctx, id)
+	if err != nil {
+		return nil
+	}
+	t, err := s.read(ctx, env, c, nil)
+	if err != nil || t.book.Check() != nil {
+		return nil
+	}
+	return t
+}
+
+// since lists the commits after the base up to head, oldest first; nil where
+// the base is not found among head's ancestors. It does not look further than
+// the base can be, so that it never leaves what the cache has.
+func (s *gitStore) since(ctx context.Context, env stella.EnvName, head git.Commit, base *tip) []git.Commit {
+	if base == nil {
+		return nil
+	}
+	most := min(s.transitions(ctx, env, head)-base.transitions(), maxReplay)
+	var fresh []git.Commit
+	for c := head; int64(len(fresh)) < most; {
+		fresh = append(fresh, c)
+		parent := firstParent(c)
+		if parent == base.commit.ID {
+			slices.Reverse(fresh)
+			return fresh
+		}
+		var err error
+		if c, err = s.repo.Commit(ctx, parent); err != nil {
+			return nil // a cache that was made anew is cut off somewhere
+		}
+	}
+	return nil
+}
+
+// transitions reads how many transitions led to a commit, as it says; 0 where
+// it does not.
+func (s *gitStore) transitions(ctx context.Context, env stella.EnvName, c git.Commit) int64 {
+	tree, err := s.repo.Tree(ctx, c.Tree)
+	if err != nil {
+		return 0
+	}
+	data, err := tree.Read(ctx, stateFile, MaxStateBytes)
+	if err != nil {
+		return 0
+	}
+	state, err := DecodeState(env, data)
+	if err != nil {
+		return 0
+	}
+	return state.Transitions
 }
 
 func firstParent(c git.Commit) git.ID {

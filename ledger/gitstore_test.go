@@ -183,6 +183,28 @@ func TestALostResponseLandsOnce(t *testing.T) {
 	equal(t, "sequence", int64(3), b.State.Sequence)
 }
 
+// TestALockStolenWithinThePushIsNotWrittenUnder: the remote's ref moves after
+// the push was let in and before it is carried out.
+func TestALockStolenWithinThePushIsNotWrittenUnder(t *testing.T) {
+	bare := gittest.Bare(t)
+	holder, thief := open(gitStore(t, bare)), ledger.New(gitStore(t, bare), ledger.Options{Actor: "ben"})
+	mine := mustAppend(t, holder, begin()).State.Lock.ID
+	before := gittest.Ref(t, bare, ref)
+	steal := begin()
+	steal.Takeover = mine
+	if _, err := thief.Append(t.Context(), env, write(steal)); err != nil {
+		t.Fatal(err)
+	}
+	stolen := gittest.Ref(t, bare, ref)
+	gittest.SetRef(t, bare, ref, before)
+	gittest.Hook(t, bare, "pre-receive", "unset GIT_QUARANTINE_PATH; git update-ref "+ref+" "+stolen)
+	_, err := holder.Append(t.Context(), env, write(ledger.Progress{ID: "production-1", LockID: mine}))
+	if !errors.Is(err, stella.ErrFenced) {
+		t.Errorf("Append: %v, want stella.ErrFenced", err)
+	}
+	equal(t, "the ref", stolen, gittest.Ref(t, bare, ref))
+}
+
 func TestARewoundRefStopsWriting(t *testing.T) {
 	bare := gittest.Bare(t)
 	store := gitStore(t, bare)
@@ -286,6 +308,29 @@ func TestALedgerOfManyTransitionsIsReadFromItsTip(t *testing.T) {
 	for name, l := range map[string]*ledger.Ledger{"who was away": reader, "a shallow clone": open(gitStore(t, bare))} {
 		if b, err := l.Refresh(t.Context(), env); err != nil || b.State.Transitions != 100 || b.State.Sequence != 25 {
 			t.Errorf("%s: state %+v, %v", name, b.State, err)
+		}
+	}
+}
+
+func TestReadingCostsOneRequestAndNoneFromTheCache(t *testing.T) {
+	bare := chain(t, 50)
+	var f gittest.Faults
+	repo := clone(t, gittest.HTTP(t, bare, &f))
+	if _, err := open(ledger.NewGitStore(repo, "")).Refresh(t.Context(), env); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		read func(l *ledger.Ledger) (ledger.Book, error)
+		most int
+	}{
+		"Read":    {func(l *ledger.Ledger) (ledger.Book, error) { return l.Read(t.Context(), env) }, 0},
+		"Refresh": {func(l *ledger.Ledger) (ledger.Book, error) { return l.Refresh(t.Context(), env) }, 2}, // protocol 2 lists with a second one
+	} {
+		f.Forget()
+		// The same cache, another process.
+		b, err := c.read(open(ledger.NewGitStore(repo, "")))
+		if n := len(f.Requests()); err != nil || b.State.Transitions != 50 || n > c.most {
+			t.Errorf("%s: %d requests, want at most %d; %d transitions, %v", what, n, c.most, b.State.Transitions, err)
 		}
 	}
 }

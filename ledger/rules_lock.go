@@ -43,7 +43,7 @@ func (d *draft) take(l stella.Lock, takeover string, floor int64, deployment str
 	if r, ok := d.Running(); ok {
 		// Only a book that was tampered with has such a one.
 		err := refuse(stella.ErrConflict, "%s runs without a lock", r.ID)
-		return stella.WithHint(err, "run 'stella orch repair --deployment "+r.ID+"'")
+		return stella.WithHint(err, "run 'stella reconcile "+string(r.Environment)+"', which ends it and goes on")
 	}
 	switch {
 	case l.ID == "" || l.Holder == "" || l.ID == takeover:

@@ -97,7 +97,9 @@ func (v *verifier) find(code, where, message, fix string) {
 	}
 }
 
-func (v *verifier) mend() string { return fmt.Sprintf("run 'stella orch db repair %s'", v.env) }
+func (v *verifier) mend() string {
+	return fmt.Sprintf("keep a copy: 'git fetch ORIGIN +refs/stella/*:refs/stella/*' into a clone; then restore the ref of %s from a good one", v.env)
+}
 
 // record takes the next commit, oldest first.
 func (v *verifier) record(rec Record) error {
@@ -232,7 +234,7 @@ func (v *verifier) tip(now time.Time) {
 	}
 	l := v.book.State.Lock
 	where := at(short(v.head), v.book.State.Transitions)
-	fix := "run 'stella orch repair --deployment " + d.ID + "'"
+	fix := "run 'stella reconcile " + string(d.Environment) + "', which ends it and goes on"
 	switch {
 	case l == nil || l.Deployment != d.ID:
 		v.find(CodeNoEnd, where, d.ID+" is running, and nobody holds its lock", fix)
