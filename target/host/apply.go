@@ -144,7 +144,7 @@ func (h *Host) replace(ctx context.Context, s service, st step) error {
 		if err := h.link(s.name, release); err != nil {
 			return err
 		}
-		return h.remember(s.name, release)
+		return h.remember(ctx, s.name, release)
 	}
 	if err := h.checkPorts([]service{s}, st.comes); err != nil {
 		return err
@@ -168,14 +168,14 @@ func (h *Host) replace(ctx context.Context, s service, st step) error {
 	}
 	// A crash here: as before. The spec is exchanged only now, since it always
 	// names what the living shim runs.
-	if err := h.effect("place", func() error { return h.placeSpec(s.name) }); err != nil {
+	if err := h.effect("place", func() error { return h.placeSpec(ctx, s.name) }); err != nil {
 		return fmt.Errorf("place spec: %w", err)
 	}
 	// A crash here: the new one runs under its shim, and is observed.
 	if err := h.effect("start", func() error { return h.start(s.name) }); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	return h.remember(s.name, release)
+	return h.remember(ctx, s.name, release)
 }
 
 // clear stops what runs of a service, and those services that have its ports
@@ -222,8 +222,8 @@ func (h *Host) link(service, release string) error {
 
 // placeSpec makes the next spec the one that the shim reads. Holding the shim's
 // own lock proves that none lives.
-func (h *Host) placeSpec(service string) error {
-	lock, err := durable.TryLock(h.lay.shimLock(service))
+func (h *Host) placeSpec(ctx context.Context, service string) error {
+	lock, err := soonLock(ctx, h.lay.shimLock(service))
 	if err != nil {
 		return err
 	}
@@ -237,8 +237,8 @@ func (h *Host) placeSpec(service string) error {
 // removeService stops a service and forgets it. Its releases stay, as many as
 // history keeps, so that going back needs no pull.
 func (h *Host) removeService(ctx context.Context, name string) error {
-	if _, err := os.Lstat(h.lay.spec(name)); err != nil {
-		return ignoreMissing(err)
+	if !h.isOurs(name) {
+		return nil
 	}
 	// A crash after the stop leaves a service that does not run; finish forgets it.
 	if err := h.effect("stop", func() error { return h.stopService(ctx, name) }); err != nil {

@@ -64,7 +64,6 @@ func (h *Host) glance(name string) (liveService, error) {
 	if l.status, err = h.lay.readStatus(name); ignoreMissing(err) != nil {
 		return l, err
 	}
-	_, l.supervised = h.lay.shimOf(name)
 	h.judge(&l)
 	return l, nil
 }

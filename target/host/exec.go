@@ -26,6 +26,9 @@ func (h *Host) Exec(ctx context.Context, component string, command []string) (st
 	if _, err := stella.ParseName(component); err != nil {
 		return "", err
 	}
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
 	p, pid, err := h.beside(component, command)
 	if err != nil {
 		return "", fmt.Errorf("run a command in %s: %w", component, err)

@@ -41,16 +41,21 @@ func (l layout) service(name string) string { return filepath.Join(l.services(),
 func (l layout) current(service string) string {
 	return filepath.Join(l.service(service), "current")
 }
+
 func (l layout) spec(service string) string { return filepath.Join(l.service(service), "spec.json") }
+
 func (l layout) nextSpec(service string) string {
 	return filepath.Join(l.service(service), "spec.next.json")
 }
+
 func (l layout) status(service string) string {
 	return filepath.Join(l.service(service), "status.json")
 }
+
 func (l layout) history(service string) string {
 	return filepath.Join(l.service(service), "history.json")
 }
+
 func (l layout) shimLock(service string) string {
 	return filepath.Join(l.service(service), "shim.lock")
 }
@@ -58,9 +63,11 @@ func (l layout) logs(service string) string { return filepath.Join(l.service(ser
 func (l layout) releases(service string) string {
 	return filepath.Join(l.service(service), "releases")
 }
+
 func (l layout) release(service, name string) string {
 	return filepath.Join(l.releases(service), name)
 }
+
 func (l layout) rootfs(service, name string) string {
 	return filepath.Join(l.release(service, name), "rootfs")
 }

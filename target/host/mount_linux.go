@@ -5,24 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
-
-// furnishing says what is mounted into the root of a service.
-type furnishing struct {
-	rootfs  string
-	volumes []volumeMount
-	files   map[string]string // place inside the root → file of this machine
-}
-
-type volumeMount struct {
-	source   string // directory of this machine
-	target   string // inside the root
-	readOnly bool
-}
 
 // mountRoot gives this thread a mount namespace of its own in which the release
 // is a read-only root with a few places to write to. The thread must be locked
@@ -75,7 +60,7 @@ type mounter struct{ root *os.Root }
 
 // at calls fn with a path that names exactly the opened place.
 func (m mounter) at(place string, fn func(path string) error) error {
-	f, err := m.root.Open(place)
+	f, err := m.root.OpenFile(place, unix.O_PATH, 0) // whatever it has become: nothing is read
 	if err != nil {
 		return err
 	}
@@ -137,53 +122,4 @@ func (m mounter) volume(v volumeMount) error {
 		flags |= unix.MS_RDONLY
 	}
 	return m.bind(v.source, place, flags)
-}
-
-// furnishingOf lists what a service's root gets.
-func furnishingOf(lay layout, s service, rel releaseFile, rootfs string) furnishing {
-	f := furnishing{rootfs: rootfs, files: map[string]string{}}
-	for _, v := range s.volumes {
-		f.volumes = append(f.volumes, volumeMount{lay.volume(v.Source), v.Target, v.ReadOnly})
-	}
-	for place, candidates := range map[string][]string{
-		resolvConf: {resolvConf},
-		hostsFile:  {hostsFile},
-		caBundle:   {caBundle, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"},
-	} {
-		own := slices.ContainsFunc(s.configs, func(c configFile) bool { return c.path == place })
-		if own || place == caBundle && rel.HasCABundle {
-			continue
-		}
-		for _, c := range candidates {
-			real, err := filepath.EvalSymlinks(c)
-			if err != nil {
-				continue
-			}
-			f.files[place] = real
-			break
-		}
-	}
-	return f
-}
-
-// giveVolumes makes volumes that nobody has written to yet the property of the
-// user who runs the service. Where two share one, the first has it.
-func giveVolumes(volumes []volumeMount, u user) error {
-	for _, v := range volumes {
-		fi, err := os.Lstat(v.source)
-		if err != nil {
-			return fmt.Errorf("volume at %s: %w", v.target, err)
-		}
-		entries, err := os.ReadDir(v.source)
-		if err != nil {
-			return fmt.Errorf("volume at %s: %w", v.target, err)
-		}
-		if owner, ok := ownerOf(fi); !ok || owner != 0 || u.uid == 0 || len(entries) > 0 {
-			continue
-		}
-		if err := os.Lchown(v.source, int(u.uid), int(u.gid)); err != nil {
-			return fmt.Errorf("volume at %s: %w", v.target, err)
-		}
-	}
-	return nil
 }

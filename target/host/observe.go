@@ -21,8 +21,9 @@ import (
 
 // Observe reads what runs and changes nothing. A service whose process is dead
 // has no resource, except a one-shot that ended as it should; what it says
-// otherwise is in the observation. Errors are of class stella.ErrTampered for a
-// file of ours that is not whole.
+// otherwise is in the observation, as is what can not be read. Errors are of
+// class stella.ErrTampered where target.json is not whole, since then nobody
+// knows the fence, and of stella.ErrUnsupported for files of a newer stella.
 func (h *Host) Observe(ctx context.Context) (stella.State, error) {
 	o := &stella.Observation{At: time.Now().UTC(), Machine: h.machine, Components: []stella.ComponentStatus{}, Notes: []string{}}
 	state := stella.State{Resources: []stella.Resource{}, Observed: o}
@@ -30,7 +31,9 @@ func (h *Host) Observe(ctx context.Context) (stella.State, error) {
 	if err != nil {
 		return stella.State{}, err
 	}
-	if o.Sticker, err = h.readSticker(); err != nil {
+	if o.Sticker, err = h.readSticker(); errors.Is(err, stella.ErrTampered) {
+		o.Notes = append(o.Notes, "the sticker can not be read: "+err.Error())
+	} else if err != nil {
 		return stella.State{}, err
 	}
 	o.Fence = t.Fence
@@ -67,7 +70,7 @@ func (h *Host) Observe(ctx context.Context) (stella.State, error) {
 type liveService struct {
 	spec       specFile
 	status     statusFile
-	supervised bool // its shim lives
+	supervised bool // its shim lives, and has something to do
 	present    bool // it runs, waits for a restart, or completed
 	resource   stella.Resource
 	component  stella.ComponentStatus
@@ -77,18 +80,18 @@ type liveService struct {
 func (h *Host) observeService(ctx context.Context, name string) (liveService, error) {
 	var l liveService
 	var err error
-	if l.spec, err = h.lay.readSpec(name); err != nil {
+	if l.spec, err = h.lay.readSpec(name); isLost(err) {
+		h.lostSpec(&l, name, err)
+		return l, nil
+	} else if err != nil {
 		return l, err
 	}
 	image, _ := l.spec.Resource.Fields["image"].(string)
 	l.component = stella.ComponentStatus{Name: name, Desired: image, State: stella.RunMissing, Health: stella.RunHealthNone}
-	l.status, err = h.lay.readStatus(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		l.component.Detail = "was never started"
-	} else if err != nil {
+	// Without a status the service counts as never started.
+	if l.status, err = h.lay.readStatus(name); err != nil && !isLost(err) {
 		return l, err
 	}
-	_, l.supervised = h.lay.shimOf(name)
 	h.judge(&l)
 	if !l.present {
 		return l, nil
@@ -96,11 +99,30 @@ func (h *Host) observeService(ctx context.Context, name string) (liveService, er
 	return l, h.liveResource(ctx, &l)
 }
 
+// isLost reports whether a file of ours is gone or not whole: somebody was at
+// it, and the next apply writes it anew.
+func isLost(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, stella.ErrTampered)
+}
+
+// lostSpec observes a service of which nobody knows any more what it runs. While
+// it runs it is there, with nothing that is known of it.
+func (h *Host) lostSpec(l *liveService, name string, err error) {
+	l.component = stella.ComponentStatus{Name: name, State: stella.RunUnknown, Health: stella.RunHealthNone, Detail: "nobody knows what it runs"}
+	l.notes = append(l.notes, fmt.Sprintf("the spec of %s can not be read: %v", name, err))
+	_, lives := h.lay.shimOf(name)
+	l.present = lives || len(h.processesOf(name)) > 0
+	l.resource = stella.Resource{ID: serviceID(name), Fields: map[string]any{}}
+}
+
 // judge decides from the processes what state a service is in; the status is
 // believed only as far as its processes bear it out.
 func (h *Host) judge(l *liveService) {
 	c, st := &l.component, l.status
 	process, runs := st.process()
+	_, lives := h.lay.shimOf(c.Name)
+	// A shim that wrote its last word is as good as gone.
+	l.supervised = lives && (runs || st.State != stella.RunExited)
 	c.Restarts, c.Since, c.Detail = st.Restarts, st.Since, safe.Clip(st.Detail, 500)
 	switch {
 	case st.SchemaVersion == 0:
@@ -183,10 +205,16 @@ func (h *Host) liveImage(ctx context.Context, l *liveService) (string, error) {
 	if p, runs := l.status.process(); runs && !h.runsFrom(p.PID, name, release) {
 		return image + " (runs from other files)", nil
 	}
-	if a, err := stella.ParseArtifact(image); err != nil || !strings.HasPrefix(release, a.Digest.Hex()) {
+	if !isOf(release, image) {
 		return rel.Image, nil
 	}
 	return image, nil
+}
+
+// isOf reports whether a release is one of the image.
+func isOf(release, image string) bool {
+	a, err := stella.ParseArtifact(image)
+	return err == nil && strings.HasPrefix(release, a.Digest.Hex())
 }
 
 // runsFrom reports whether a process runs from the files that have this

@@ -1,11 +1,17 @@
+//go:build linux
+
 package host
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/stella-ops/stella"
 )
@@ -182,5 +188,91 @@ func TestWhoWasOvertakenStopsAtTheNextAction(t *testing.T) {
 	}
 	if s.observe(t).Observed.Sticker != nil {
 		t.Error("there is a sticker of who was overtaken")
+	}
+}
+
+// TestFilesThatWereLostDoNotStopTheNextApply breaks every file that an apply
+// can write anew.
+func TestFilesThatWereLostDoNotStopTheNextApply(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	image := s.image(t, "1")
+	web := serviceOf("web", image)
+	for _, tt := range []struct {
+		name string
+		path func() string
+		want []string // changes that are seen
+	}{
+		{"the sticker", func() string { return s.lay.sticker() }, nil},
+		{"the history", func() string { return s.lay.history("web") }, nil},
+		{"the status", func() string { return s.lay.status("web") }, []string{"missing service/web"}},
+		{"the spec", func() string { return s.lay.spec("web") }, []string{"missing service/web/image"}},
+		{"the pid file", func() string { return s.lay.pid("web") }, nil},
+		{"the link", func() string { return s.lay.current("web") }, nil},
+	} {
+		for _, gone := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, gone %v", tt.name, gone), func(t *testing.T) {
+				s.deploy(t, web)
+				old := s.processesOf("web")
+				err := os.Remove(tt.path())
+				if !gone && err == nil {
+					err = os.WriteFile(tt.path(), []byte("{"), 0o600)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(tt.want, s.changes(t, web)); diff != "" {
+					t.Errorf("changes (-want +got)\n%s", diff)
+				}
+				s.deploy(t, web)
+				if got := s.changes(t, web); len(got) > 0 {
+					t.Errorf("after it was deployed again: %v", got)
+				}
+				now := s.processesOf("web")
+				if len(now) != 1 || len(tt.want) > 0 && now[0] == old[0] || len(tt.want) == 0 && now[0] != old[0] {
+					t.Errorf("it ran as %v, now as %v", old, now)
+				}
+				if got := s.observe(t).Observed; got.Sticker == nil || len(got.Notes) > 0 && s.chroots {
+					t.Errorf("sticker %v, notes %q", got.Sticker, got.Notes)
+				}
+			})
+		}
+	}
+	if err := os.Remove(s.lay.spec("web")); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"extra service/web"}, s.changes(t)); diff != "" {
+		t.Errorf("changes (-want +got)\n%s", diff)
+	}
+	s.deploy(t)
+	if left := s.processesOf("web"); len(left) > 0 {
+		t.Errorf("processes %v are left", left)
+	}
+}
+
+func TestAReleaseThatWasRestoredIsCheapToCheckAgain(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	web := serviceOf("web", s.image(t, "1"))
+	s.deploy(t, web)
+	dir := s.lay.release("web", s.releaseNames("web")[0])
+	if err := os.Chtimes(filepath.Join(dir, "rootfs/version"), time.Now(), time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	quick := func() bool {
+		rel, seal, err := readRelease(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stat, err := listing(t.Context(), dir, rel, false)
+		return err == nil && stat == seal.Stat
+	}
+	if quick() {
+		t.Fatal("nothing of it was noticed")
+	}
+	pid := s.pid(t, "web")
+	s.deploy(t, web)
+	if !quick() || s.pid(t, "web") != pid {
+		t.Error("the seal is as it was, or the service was started again")
 	}
 }

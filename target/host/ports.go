@@ -72,10 +72,8 @@ func parsePorts(where string, in []portFields) ([]port, error) {
 // collide returns a port that is in both lists.
 func collide(a, b []port) (port, bool) {
 	for _, p := range a {
-		for _, q := range b {
-			if p.overlaps(q) {
-				return p, true
-			}
+		if slices.ContainsFunc(b, p.overlaps) {
+			return p, true
 		}
 	}
 	return port{}, false

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/stella-ops/stella"
 )
@@ -112,11 +114,10 @@ type historyFile struct {
 // remember notes that a release is in use and removes those whose use lies too
 // far back. It runs after the new one was started: a crash before it keeps too
 // many.
-func (h *Host) remember(service, name string) error {
-	var f historyFile
-	// A history that can not be read starts again: it only decides what to keep.
-	if err := readJSON(h.lay.history(service), &f); err != nil {
-		f = historyFile{}
+func (h *Host) remember(ctx context.Context, service, name string) error {
+	f, err := h.readHistory(service)
+	if err != nil {
+		return err
 	}
 	used := append([]string{name}, slices.DeleteFunc(f.Releases, func(s string) bool { return s == name })...)
 	used = used[:min(len(used), keepReleases+1)]
@@ -128,13 +129,35 @@ func (h *Host) remember(service, name string) error {
 			return err
 		}
 	}
-	return h.effect("prune", func() error { return h.prune(service, used) })
+	return h.effect("prune", func() error { return h.prune(ctx, service, used) })
+}
+
+// readHistory reads which releases were in use. One that is gone or not whole is
+// made anew of what is there: it only decides what to keep.
+func (h *Host) readHistory(service string) (historyFile, error) {
+	var f historyFile
+	err := readJSON(h.lay.history(service), &f)
+	if err == nil || !isLost(err) {
+		return f, err
+	}
+	f.Releases = h.releaseNames(service)
+	slices.SortStableFunc(f.Releases, func(a, b string) int { return h.sealedAt(service, b).Compare(h.sealedAt(service, a)) })
+	return f, nil
+}
+
+// sealedAt is when a release was made; the zero time for one without a seal.
+func (h *Host) sealedAt(service, release string) time.Time {
+	fi, err := os.Stat(filepath.Join(h.lay.release(service, release), sealName))
+	if err != nil {
+		return time.Time{}
+	}
+	return fi.ModTime()
 }
 
 // prune removes the releases of a service that are not listed, and all that
 // were renamed away but the newest.
-func (h *Host) prune(service string, keep []string) error {
-	h.removeScratch(service) // under the lock that Apply holds
+func (h *Host) prune(ctx context.Context, service string, keep []string) error {
+	h.removeScratch(ctx, service) // under the lock that Apply holds
 	var all []error
 	for _, name := range h.releaseNames(service) {
 		if !slices.Contains(keep, name) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -113,23 +114,54 @@ func (h *Host) processesOf(service string) []int {
 	return out
 }
 
-// shimOf returns the living shim of a service.
+// shimOf returns the living shim of a service: by its pid file, or, where that
+// was lost, by its command line.
 func (l layout) shimOf(service string) (durable.Process, bool) {
 	data, err := os.ReadFile(l.pid(service))
-	if err != nil {
-		return durable.Process{}, false
+	if err == nil {
+		p, err := durable.ParseProcess(strings.TrimSpace(string(data)))
+		if err == nil && p.Local() && p.Alive() {
+			return p, true
+		}
 	}
-	p, err := durable.ParseProcess(strings.TrimSpace(string(data)))
-	if err != nil {
-		return durable.Process{}, false
+	for _, pid := range allProcesses() {
+		if !isShim(pid, l.shimArgs(service)) {
+			continue
+		}
+		if p, err := durable.FindProcess(pid); err == nil {
+			return p, true
+		}
 	}
-	return p, p.Local() && p.Alive()
+	return durable.Process{}, false
+}
+
+// shimArgs is the command line of a service's shim, after the program's name.
+func (l layout) shimArgs(service string) []string {
+	return []string{ShimCommand, "--root", l.root, "--service", service, "--ready", "3"}
+}
+
+// isShim reports whether a process of this user was started with the arguments.
+func isShim(pid int, args []string) bool {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err != nil || !strings.HasSuffix(string(line), "\x00"+strings.Join(args, "\x00")+"\x00") {
+		return false
+	}
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	owner, ok := ownerOf(fi)
+	return ok && owner == os.Geteuid()
 }
 
 // signalProcess sends a signal to that very process, whoever has its pid by
 // then. One that has ended is fine.
 func signalProcess(p durable.Process, sig int) error {
 	fd, err := openPidfd(p.PID)
+	if errors.Is(err, errors.ErrUnsupported) && p.Alive() { // ENOSYS: a kernel before 5.3
+		return ignoreGone(syscall.Kill(p.PID, syscall.Signal(sig)))
+	}
 	if err != nil {
 		return ignoreGone(err)
 	}

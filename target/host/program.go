@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -83,9 +84,7 @@ func environment(s service, img imageConfig, home string) ([]string, error) {
 		}
 		vars[k] = v
 	}
-	for k, v := range s.fields.Environment {
-		vars[k] = v
-	}
+	maps.Copy(vars, s.fields.Environment)
 	env := make([]string, 0, len(vars))
 	for k, v := range vars {
 		env = append(env, k+"="+v)
@@ -187,7 +186,7 @@ func (p program) candidates(command string) []string {
 		if !ok {
 			continue
 		}
-		for _, d := range strings.Split(list, ":") {
+		for d := range strings.SplitSeq(list, ":") {
 			if path.IsAbs(d) {
 				files = append(files, path.Join(d, command))
 			}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/artifact"
@@ -65,10 +66,10 @@ func (h *Host) ensureRelease(ctx context.Context, s service, fence int64) (relea
 	dir := h.lay.release(s.name, name)
 	rel, err := checkRelease(ctx, dir)
 	if err == nil {
-		return rel, name, nil
+		return rel, name, h.renewSeal(ctx, dir, fence)
 	}
 	if errors.Is(err, stella.ErrTampered) {
-		h.log.Warn("release was changed on disk", "service", s.name, "release", name, "err", err)
+		h.log.WarnContext(ctx, "release was changed on disk", "service", s.name, "release", name, "err", err)
 	} else if !errors.Is(err, errUnsealed) {
 		return rel, name, err
 	}
@@ -89,7 +90,7 @@ func (h *Host) makeRelease(ctx context.Context, s service, name string, fence in
 		if err := h.lay.makeDirs(s.name); err != nil {
 			return err
 		}
-		h.removeScratch(s.name)
+		h.removeScratch(ctx, s.name)
 		scratch, lock, err = h.scratch(s.name)
 		return err
 	})
@@ -162,22 +163,32 @@ func (h *Host) scratch(service string) (string, *durable.Lock, error) {
 	return dir, lock, nil
 }
 
+// soonLock takes a lock that nobody should have for long. One that was given up
+// stays taken for as long as a process that was forked meanwhile has not come to
+// its exec.
+func soonLock(ctx context.Context, path string) (*durable.Lock, error) {
+	const most = 200 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return durable.WaitLock(ctx, path)
+}
+
 // removeScratch removes what died while it was built. It does what it can. The
 // caller holds the target's lock: a scratch directory that is not locked yet is
 // nobody's who lives.
-func (h *Host) removeScratch(service string) {
+func (h *Host) removeScratch(ctx context.Context, service string) {
 	entries, _ := os.ReadDir(h.lay.releases(service))
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), scratchPrefix) {
 			continue
 		}
 		dir := filepath.Join(h.lay.releases(service), e.Name())
-		lock, err := durable.TryLock(filepath.Join(dir, "lock"))
+		lock, err := soonLock(ctx, filepath.Join(dir, "lock"))
 		if err != nil {
 			continue // its maker lives
 		}
 		if err := errors.Join(removeTree(dir), lock.Unlock()); err != nil {
-			h.log.Warn("remove what was left half unpacked", "dir", dir, "err", err)
+			h.log.WarnContext(ctx, "remove what was left half unpacked", "dir", dir, "err", err)
 		}
 	}
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package host
 
 import (
@@ -8,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -191,7 +194,9 @@ func appFiles(t testing.TB, version string) []fakeFile {
 		t.Fatal(err)
 	}
 	return []fakeFile{
-		{name: "bin/", dir: true}, {name: "bin/app", content: string(program)}, {name: "etc/", dir: true},
+		{name: "bin/", dir: true},
+		{name: "bin/app", content: string(program)},
+		{name: "etc/", dir: true},
 		{name: "etc/passwd", mode: 0o644, content: "root:x:0:0:root:/root:/bin/sh\napp:x:1234:2345:app:/home/app:/bin/sh\n"},
 		{name: "etc/group", mode: 0o644, content: "root:x:0:\nstaff:x:50:app\n"},
 		{name: "version", mode: 0o644, content: version},
@@ -204,9 +209,7 @@ type fields = map[string]any
 func serviceOf(name string, a stella.Artifact, more ...fields) stella.Resource {
 	f := fields{"image": a.String()}
 	for _, m := range more {
-		for k, v := range m {
-			f[k] = v
-		}
+		maps.Copy(f, m)
 	}
 	return stella.Resource{ID: serviceID(name), Fields: f}
 }

@@ -133,6 +133,26 @@ func checkTree(ctx context.Context, dir string, rel releaseFile, seal sealFile) 
 	return nil
 }
 
+// renewSeal makes a seal cheap to check again, after its release was proven
+// whole the long way: say, since it was restored from a backup.
+func (h *Host) renewSeal(ctx context.Context, dir string, fence int64) error {
+	rel, seal, err := readRelease(dir)
+	if err != nil {
+		return err
+	}
+	stat, err := listing(ctx, dir, rel, false)
+	if err != nil || stat == seal.Stat {
+		return err
+	}
+	if err := checkTree(ctx, dir, rel, seal); err != nil {
+		return err
+	}
+	seal.Stat = stat
+	return h.locked(ctx, fence, func() error {
+		return h.effect("seal", func() error { return writeJSON(filepath.Join(dir, sealName), seal) })
+	})
+}
+
 // checkRelease proves that a whole release, config files included, is what was
 // sealed.
 func checkRelease(ctx context.Context, dir string) (releaseFile, error) {

@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/durable"
+	"github.com/stella-ops/stella/internal/safe"
 )
 
 // ShimCommand is the hidden command whose arguments [Shim] takes.
@@ -56,6 +58,7 @@ func Shim(ctx context.Context, args []string, stderr io.Writer) int {
 	answer := newAnswer(*readyFD, stderr)
 	defer answer.give("the shim ended before its process was started")
 	s := &shim{lay: layout{*root}, name: *name, reaper: &reaper{waiting: map[int]chan<- syscall.WaitStatus{}}}
+	defer runtime.KeepAlive(s) // and so its lock
 	return s.main(ctx, answer)
 }
 
@@ -96,11 +99,11 @@ type shim struct {
 	probe   *program // nil where there is no healthcheck
 	health  *healthcheck
 	stop    syscall.Signal
-	dir     os.FileInfo // of the service's directory when it started
+	held    *durable.Lock // never given back: it ends with the process, after everything else
+	dir     os.FileInfo   // of the service's directory when it started
 	reaper  *reaper
 	spawner *spawner
 	log     *logFile
-	output  *os.File // write end of the process's output
 	null    *os.File
 	status  statusFile
 }
@@ -109,19 +112,17 @@ func (s *shim) main(ctx context.Context, answer *answer) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s.handleSignals(cancel)
-	lock, err := s.lock(ctx)
-	if err != nil {
+	var err error
+	if s.held, err = s.lock(ctx); err != nil {
 		answer.give(err.Error())
-		return shimFailed
-	}
-	// The lock is given up with the process, after everything else.
-	defer func() { _ = lock.Unlock() }()
-	if err := s.setUp(); err != nil {
-		answer.give(err.Error())
-		s.report(stella.RunExited, err.Error())
 		return shimFailed
 	}
 	defer func() { _ = os.Remove(s.lay.pid(s.name)) }()
+	if err := s.setUp(); err != nil {
+		s.report(stella.RunExited, safe.Clip(err.Error(), 300))
+		answer.give(err.Error())
+		return shimFailed
+	}
 	return s.supervise(ctx, answer)
 }
 
@@ -183,21 +184,7 @@ func (s *shim) setUp() error {
 		return fmt.Errorf("write pid file: %w", err)
 	}
 	s.log = openLog(s.lay.logs(s.name))
-	if err := s.openOutput(); err != nil {
-		return err
-	}
 	return s.load()
-}
-
-// openOutput makes the pipe that the process writes to, and empties it.
-func (s *shim) openOutput() error {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	s.output = w
-	go func() { _, _ = io.Copy(s.log, r) }()
-	return nil
 }
 
 // load works out how the service is run, and prepares the thread that does it.

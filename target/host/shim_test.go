@@ -1,3 +1,5 @@
+//go:build linux
+
 package host
 
 import (
@@ -286,7 +288,8 @@ func TestHealth(t *testing.T) {
 		{"the service's before the image's", check("CMD", "/bin/app", "exists", "/nothing"), stella.RunHealthUnhealthy, "healthcheck exited with 1: stat /nothing: no such file or directory"},
 		{"switched off", check("NONE"), stella.RunHealthNone, ""},
 		{
-			"a probe that hangs", fields{"healthcheck": fields{"test": []any{"CMD", "app", "fork"}, "intervalSeconds": 0.05, "timeoutSeconds": 0.1, "retries": 1.0}},
+			"a probe that hangs",
+			fields{"healthcheck": fields{"test": []any{"CMD", "app", "fork"}, "intervalSeconds": 0.05, "timeoutSeconds": 0.1, "retries": 1.0}},
 			stella.RunHealthUnhealthy, "healthcheck took longer than 100ms",
 		},
 		{

@@ -36,7 +36,7 @@ func (h *Host) start(service string) error {
 	defer func() { _ = ready.Close() }()
 	cmd := &exec.Cmd{
 		Path: h.cfg.Executable,
-		Args: []string{"stella", ShimCommand, "--root", h.lay.root, "--service", service, "--ready", "3"},
+		Args: append([]string{"stella"}, h.lay.shimArgs(service)...),
 		Env:  []string{}, Dir: "/",
 		ExtraFiles:  []*os.File{theirs},
 		SysProcAttr: detached(),
@@ -104,7 +104,7 @@ func (h *Host) stopShim(ctx context.Context, name string) error {
 	if h.gone(ctx, shim, grace+h.slack) {
 		return nil
 	}
-	h.log.Warn("shim does not end, it is killed", "service", name)
+	h.log.WarnContext(ctx, "shim does not end, it is killed", "service", name)
 	if err := signalProcess(shim, sigKill); err != nil {
 		return fmt.Errorf("kill shim: %w", err)
 	}

@@ -87,8 +87,9 @@ func (s statusFile) process() (durable.Process, bool) {
 	return p, err == nil && p.Local() && p.Alive()
 }
 
-// ourServices lists the services that have a spec, sorted by name. A directory
-// without one was made by somebody else, or is kept for its releases.
+// ourServices lists the services that have a spec, or a shim that lives, sorted
+// by name. Any other directory was made by somebody else, or is kept for its
+// releases.
 func (h *Host) ourServices() ([]string, error) {
 	entries, err := os.ReadDir(h.lay.services())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -102,9 +103,17 @@ func (h *Host) ourServices() ([]string, error) {
 		if _, err := stella.ParseName(e.Name()); err != nil || !e.IsDir() {
 			continue
 		}
-		if _, err := os.Lstat(h.lay.spec(e.Name())); err == nil {
+		if h.isOurs(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}
 	return names, nil
+}
+
+func (h *Host) isOurs(service string) bool {
+	if _, err := os.Lstat(h.lay.spec(service)); err == nil {
+		return true
+	}
+	_, lives := h.lay.shimOf(service)
+	return lives
 }

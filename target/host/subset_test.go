@@ -1,3 +1,5 @@
+//go:build linux
+
 package host
 
 import (
@@ -55,7 +57,8 @@ func TestWhatABareHostRefuses(t *testing.T) {
 	}{
 		{
 			"every field that it does not know, at once", `{"service/web": {"image": "IMAGE", "privileged": true, "devices": [], "network_mode": "host"}, "service/api": {"image": "IMAGE", "build": {}, "cap_add": ["ALL"]}}`,
-			true, stella.ErrUnsupported, []string{
+			true, stella.ErrUnsupported,
+			[]string{
 				"service/api: build: not supported on a bare host; name an image that was pushed",
 				"service/api: cap_add: not supported on a bare host; remove it, or use a docker target",
 				"service/web: devices: not supported on a bare host; remove it, or use a docker target",
@@ -66,7 +69,8 @@ func TestWhatABareHostRefuses(t *testing.T) {
 		{
 			"fields inside of fields, by the names of Compose",
 			`{"service/web": {"image": "IMAGE", "ports": [{"target": 1, "published": "1", "mode": "host"}], "dependsOn": {"db": {"condition": "service_started", "restart": true}}, "healthcheck": {"test": ["NONE"], "odd": 1}, "volumes": [{"type": "volume", "source": "d", "target": "/d", "nocopy": true}], "configs": {"/a": {"content": "", "template_driver": "x"}}}}`,
-			true, stella.ErrUnsupported, []string{
+			true, stella.ErrUnsupported,
+			[]string{
 				"configs./a.template_driver: not supported", "depends_on.db.restart: not supported", "healthcheck.odd: not supported",
 				"ports[0].mode: not supported", "volumes[0].nocopy: not supported",
 			},
@@ -99,7 +103,8 @@ func TestWhatABareHostRefuses(t *testing.T) {
 		{
 			"without root, what needs it",
 			`{"volume/d": {}, "service/a": {"image": "IMAGE", "user": "app", "volumes": [{"type": "volume", "source": "d", "target": "/d"}], "configs": {"/a": {"content": "", "gid": "5"}}}}`,
-			false, stella.ErrUnsupported, []string{"service/a: volumes: not supported on a bare host without root", "service/a: user: not supported", "service/a: configs: uid and gid: not supported"},
+			false, stella.ErrUnsupported,
+			[]string{"service/a: volumes: not supported on a bare host without root", "service/a: user: not supported", "service/a: configs: uid and gid: not supported"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

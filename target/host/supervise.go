@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -31,11 +32,15 @@ var errVanished = errors.New("its root vanished")
 func (s *shim) supervise(ctx context.Context, answer *answer) int {
 	backoff := firstBackoff
 	for {
+		if why := context.Cause(ctx); why != nil {
+			s.conclude(why.Error(), false)
+			return shimEnded
+		}
 		began := time.Now()
 		end, err := s.runOnce(ctx, answer)
 		if err != nil && !answer.given {
+			s.report(stella.RunExited, end.words)
 			answer.give(err.Error())
-			s.report(stella.RunExited, err.Error())
 			return shimFailed
 		}
 		if end.stopped != nil {
@@ -78,71 +83,101 @@ type ending struct {
 	stopped error  // why it was ended on purpose; nil when it ended by itself
 }
 
+// child is the main process of a service.
+type child struct {
+	process durable.Process // the zero value where it ended before anyone could look
+	ended   <-chan syscall.WaitStatus
+}
+
 // runOnce starts the process and returns when it and all that it left behind
-// are gone. The error says that it could not be executed.
+// are gone, and all that they wrote is in the log. The error says that it could
+// not be executed.
 func (s *shim) runOnce(ctx context.Context, answer *answer) (ending, error) {
-	if ctx.Err() != nil {
-		return ending{stopped: context.Cause(ctx)}, nil
-	}
-	pid, ended, err := s.reaper.start(func() (int, error) {
-		return s.spawner.start(s.program, [3]*os.File{s.null, s.output, s.output}, true)
-	})
+	c, written, err := s.startChild()
 	if err != nil {
 		return ending{words: safe.Clip(err.Error(), 300)}, err
-	}
-	if p, err := durable.FindProcess(pid); err == nil {
-		s.status.Process = p.String()
 	}
 	s.status.Health = s.firstHealth()
 	s.report(stella.RunRunning, "")
 	answer.give(shimReady)
 
 	health, cancel := context.WithCancel(ctx)
-	verdicts := s.watchHealth(health)
-	end := s.watch(ctx, pid, ended, verdicts)
+	status, stopped := s.watch(ctx, c, s.watchHealth(health))
 	cancel()
 	// Probes and everything that the process forked are below this one.
 	if err := killAll(func() []int { return descendants(os.Getpid()) }, stopSlack); err != nil {
 		s.log.note("%v", err)
 	}
+	select {
+	case <-written:
+	case <-time.After(stopSlack): // somebody who can not be killed has the other end
+	}
+	end := s.describe(status)
+	end.stopped = stopped
 	return end, nil
 }
 
-// watch waits for the process to end, and ends it when it is told to.
-func (s *shim) watch(ctx context.Context, pid int, ended <-chan syscall.WaitStatus, verdicts <-chan verdict) ending {
+// startChild executes the program. written is closed when everything that had
+// its output is gone.
+func (s *shim) startChild() (c child, written <-chan struct{}, err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return c, nil, err
+	}
+	pid, ended, err := s.reaper.start(func() (int, error) {
+		return s.spawner.start(s.program, [3]*os.File{s.null, w, w}, true)
+	})
+	if err := errors.Join(err, w.Close()); err != nil {
+		return c, nil, errors.Join(err, r.Close())
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(s.log, r)
+		_ = r.Close()
+	}()
+	c.ended = ended
+	if c.process, err = durable.FindProcess(pid); err == nil {
+		s.status.Process = c.process.String()
+	}
+	return c, done, nil
+}
+
+// watch waits for the process to end, and ends it when it is told to: then why
+// is not nil.
+func (s *shim) watch(ctx context.Context, c child, verdicts <-chan verdict) (status syscall.WaitStatus, why error) {
 	ticker := time.NewTicker(rootPoll)
 	defer ticker.Stop()
 	for {
 		select {
-		case status := <-ended:
-			return s.describe(status)
+		case status := <-c.ended:
+			return status, nil
 		case v := <-verdicts:
 			s.status.Health = v.health
 			s.report(stella.RunRunning, v.detail)
 		case <-ctx.Done():
-			s.terminate(pid, ended)
-			return ending{stopped: context.Cause(ctx)}
+			return s.terminate(c), context.Cause(ctx)
 		case <-ticker.C:
 			if s.vanished() {
-				s.terminate(pid, ended)
-				return ending{stopped: errVanished}
+				return s.terminate(c), errVanished
 			}
 		}
 	}
 }
 
 // terminate gives the process its stop signal and its grace.
-func (s *shim) terminate(pid int, ended <-chan syscall.WaitStatus) {
-	_ = syscall.Kill(pid, s.stop) // not reaped yet: the pid is still its own
+func (s *shim) terminate(c child) syscall.WaitStatus {
+	_ = signalProcess(c.process, int(s.stop)) // one that has ended by now is fine
 	timer := time.NewTimer(s.service.grace())
 	defer timer.Stop()
 	select {
-	case <-ended:
+	case status := <-c.ended:
+		return status
 	case <-timer.C:
-		s.log.note("the process did not end within %s of its stop signal, it is killed", s.service.grace())
-		_ = syscall.Kill(-pid, syscall.SIGKILL)
-		<-ended
 	}
+	s.log.note("the process did not end within %s of its stop signal, it is killed", s.service.grace())
+	_ = signalProcess(c.process, sigKill)
+	return <-c.ended
 }
 
 // describe words how a process ended, with the last line that it wrote.
