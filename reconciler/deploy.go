@@ -139,7 +139,7 @@ func (e *Engine) resolve(ctx context.Context, sc *scene, asked map[string]stella
 		g.Go(func() error {
 			var err error
 			if found[i], err = client.Resolve(ctx, named[name]); err != nil {
-				return artifactError(named[name], err)
+				return artifactError(sc.name, err)
 			}
 			return nil
 		})
@@ -156,19 +156,12 @@ func (e *Engine) resolve(ctx context.Context, sc *scene, asked map[string]stella
 
 // artifactError refuses an artifact that is not there. That nobody can tell is
 // another matter and keeps its class.
-func artifactError(a stella.Artifact, err error) error {
-	hint := stella.Hint(err)
-	if errors.Is(err, stella.ErrNotFound) {
-		err = fmt.Errorf("%w: %w", stella.ErrRefused, err)
-		if hint == "" {
-			hint = "push the image first, or name a tag that the registry has"
-		}
-	}
-	err = fmt.Errorf("resolve %s: %w", a, err)
-	if hint == "" {
+func artifactError(env stella.EnvName, err error) error {
+	if !errors.Is(err, stella.ErrNotFound) {
 		return err
 	}
-	return stella.WithHint(err, hint)
+	return stella.WithHint(fmt.Errorf("%w: %w, nothing was touched", err, stella.ErrRefused), fmt.Sprintf(
+		"push the image first, or choose one of those that 'stella orch deployments list %s -o wide' shows", env))
 }
 
 // componentOf finds the component that an artifact is for: the named one, the

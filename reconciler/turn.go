@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -112,7 +113,7 @@ const (
 func (w *waiter) wait(ctx context.Context) (Outcome, error) {
 	deadline := time.Now().Add(w.opts.timeout())
 	delay := firstLook
-	told := ""
+	told := "whoever applies"
 	for {
 		out, done, err := w.look(ctx, &told)
 		if done || err != nil {
@@ -153,18 +154,38 @@ func (w *waiter) look(ctx context.Context, told *string) (Outcome, bool, error) 
 		stale, why = w.watch.Stale(lock)
 	}
 	if lock != nil && !stale {
-		w.tell(told, fmt.Sprintf("%s, who holds the lock: %s", lock.Holder, lock.Purpose))
-		return Outcome{}, false, nil
+		w.tell(told, holding(*lock))
+		return pending(sc.book), false, nil
 	}
 	if !w.turn {
-		w.tell(told, "whoever applies for "+string(w.env)+" "+why)
-		return Outcome{}, false, nil
+		w.tell(told, strings.TrimSpace("the daemon, which applies for "+string(w.env)+" "+why))
+		return pending(sc.book), false, nil
 	}
 	out, err := w.e.pass(ctx, sc, ReconcileRequest{Environment: w.env, Retry: true, Options: w.opts}, w.watch)
 	if errors.Is(err, stella.ErrConflict) || errors.Is(err, stella.ErrLocked) {
 		return Outcome{}, false, nil // somebody else took the turn
 	}
 	return out, err == nil && (out.Deployment != nil || out.Sync == stella.Held), err
+}
+
+// holding says who has a lock and what for, with the deployment that can be
+// followed.
+func holding(l stella.Lock) string {
+	what := l.Purpose
+	if l.Deployment != "" {
+		what = l.Deployment + ", " + what
+	}
+	return fmt.Sprintf("%s, who holds the lock: %s", l.Holder, what)
+}
+
+// pending is what a waiter that gives up can name: the newest deployment that
+// has not ended.
+func pending(b ledger.Book) Outcome {
+	open := b.Open()
+	if len(open) == 0 {
+		return Outcome{Sync: stella.OutOfSync}
+	}
+	return Outcome{Sync: stella.Progressing, Deployment: &open[len(open)-1]}
 }
 
 func (w *waiter) tell(told *string, what string) {
