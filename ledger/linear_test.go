@@ -80,8 +80,7 @@ func (c *client) step(ctx context.Context) {
 	meta := ledger.Meta{By: c.name, Nonce: nonce}
 	var fence int64
 	decide := func(b ledger.Book) ([]ledger.Event, error) {
-		switch {
-		case c.held == nil:
+		if c.held == nil {
 			// Whoever has the lock is taken to be dead: takeovers are what hurts.
 			e := ledger.Lock{Meta: meta, Lock: stella.Lock{ID: "lock-" + nonce, Purpose: "test"}}
 			if l := b.State.Lock; l != nil {
@@ -89,14 +88,13 @@ func (c *client) step(ctx context.Context) {
 			}
 			fence = b.State.Fence + 1
 			return []ledger.Event{e}, nil
-		default:
-			id := c.held.ID
-			if l := b.State.Lock; c.broken.anyLock && l != nil {
-				id = l.ID
-			}
-			fence = c.held.Fence
-			return []ledger.Event{ledger.Progress{Meta: meta, LockID: id}}, nil
 		}
+		id := c.held.ID
+		if l := b.State.Lock; c.broken.anyLock && l != nil {
+			id = l.ID
+		}
+		fence = c.held.Fence
+		return []ledger.Event{ledger.Progress{Meta: meta, LockID: id}}, nil
 	}
 	b, err := c.l.Append(ctx, env, decide)
 	if c.broken.blindRetry && errors.Is(err, stella.ErrUnreachable) {

@@ -214,7 +214,7 @@ func TestVerifyFindsADeploymentThatNobodyDrives(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		r := verify(t, m, nil)
-		if got := codes(r); !slices.Equal(got, []string{"no-end@1"}) || r.Findings[0].Fix != "run 'stella orch repair --deployment production-1'" {
+		if got := codes(r); !slices.Equal(got, []string{"no-end@1"}) || r.Findings[0].Fix != "run 'stella reconcile production', which ends it and goes on" {
 			t.Errorf("a silent one: %+v", r)
 		}
 	})
