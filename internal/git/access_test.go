@@ -23,7 +23,6 @@ func helper(t *testing.T, password string) (env map[string]string, log string) {
 	log = filepath.Join(home, "log")
 	script := "#!/bin/sh\nset -e\necho \"$1\" >> " + log + "\ncat >> " + log + "\nif [ \"$1\" = get ]; then echo username=ana; echo password=" + password + "; fi\n"
 	file := filepath.Join(home, "helper")
-	//nolint:gosec // a helper has to be executable
 	if err := os.WriteFile(file, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -179,7 +179,7 @@ func (e *editor) enter(ctx context.Context, n *node, name string, create bool) (
 	case there:
 		child.id = entry.ID
 	case !create:
-		return nil, nil //nolint:nilnil // nothing there, and nothing wrong
+		return nil, nil
 	default:
 		n.entries[name] = Entry{Name: name, Mode: ModeDir}
 	}

@@ -3,6 +3,7 @@ package git
 import (
 	"errors"
 	"fmt"
+
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/git/wire"
 	"github.com/stella-ops/stella/internal/safe"

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -71,7 +70,7 @@ func TestFirstContactIsShallowAndHistoryComesWhenItIsAskedFor(t *testing.T) {
 		if ok, err := r.IsAncestor(t.Context(), all[500], head); err != nil || !ok {
 			t.Errorf("500 commits back is an ancestor: %v, %v", ok, err)
 		}
-		if n := countLocal(t, r, dir, all); n == len(all) || n < 501 {
+		if n := countLocal(t, dir, all); n == len(all) || n < 501 {
 			t.Errorf("%d of %d commits were fetched", n, len(all))
 		}
 		cacheFsck(t, dir, head)
@@ -86,7 +85,7 @@ func TestFirstContactIsShallowAndHistoryComesWhenItIsAskedFor(t *testing.T) {
 	}
 }
 
-func countLocal(t *testing.T, _ *git.Repo, dir string, ids []git.ID) (n int) {
+func countLocal(t *testing.T, dir string, ids []git.ID) (n int) {
 	t.Helper()
 	for _, line := range strings.Split(gittest.Run(t, filepath.Join(dir, "clone.git"), "cat-file", "--batch-check", "--batch-all-objects"), "\n") {
 		id, rest, _ := strings.Cut(line, " ")
@@ -141,7 +140,7 @@ func TestAMergeOfAnOldBranchDoesNotBringTheWholeHistory(t *testing.T) {
 	if got := fetch(t, r); string(got) != merge {
 		t.Fatalf("fetched %s, want %s", got, merge)
 	}
-	if n := countLocal(t, r, dir, all); n > 100 {
+	if n := countLocal(t, dir, all); n > 100 {
 		t.Errorf("%d old commits came with it", n)
 	}
 	cacheFsck(t, dir, git.ID(merge))
@@ -239,6 +238,7 @@ func TestADamagedFileOfLastSeenHeadsIsAnAlarm(t *testing.T) {
 }
 
 func TestCommitsThatNoHeadLeadsToAreFetchedByTheirID(t *testing.T) {
+	t.Parallel()
 	bare, _ := generated(t, 300, 4)
 	all := revList(t, bare, "main")
 	sshURL, env := gittest.SSH(t, bare)
@@ -253,7 +253,7 @@ func TestCommitsThatNoHeadLeadsToAreFetchedByTheirID(t *testing.T) {
 		if got := read(t, r, app, "release.yaml"); !strings.Contains(got, "kind: Release") {
 			t.Errorf("%s: a directory by its id: %q", name, got)
 		}
-		if n := countLocal(t, r, dir, all); n > 5 {
+		if n := countLocal(t, dir, all); n > 5 {
 			t.Errorf("%s: %d commits came with it", name, n)
 		}
 		nobody := git.ID(strings.Repeat("1", 40))
@@ -274,7 +274,7 @@ func TestWithoutVersion2OldCommitsAreFetchedWithTheHistory(t *testing.T) {
 	if _, err := r.Commit(t.Context(), all[200]); err != nil {
 		t.Error(err)
 	}
-	if n := countLocal(t, r, dir, all); n < 201 {
+	if n := countLocal(t, dir, all); n < 201 {
 		t.Errorf("only %d commits are there", n)
 	}
 	nobody := git.ID(strings.Repeat("1", 40))
@@ -311,172 +311,8 @@ func TestTheLogIsGits(t *testing.T) {
 	}
 }
 
-// TestDamageIsHealedByFetchingAgain breaks the cache in every way while it is
-// open and while it is not. What was last seen survives.
-func TestDamageIsHealedByFetchingAgain(t *testing.T) {
-	damages := map[string]func(t *testing.T, clone string){
-		"a pack is truncated": eachPack(".pack", func(t *testing.T, f string) { rewrite(t, f, func(b []byte) []byte { return b[:len(b)/2] }) }),
-		"a pack has flipped bits": eachPack(".pack", func(t *testing.T, f string) {
-			rewrite(t, f, func(b []byte) []byte {
-				for i := 100; i < len(b)-20; i += 97 {
-					b[i] ^= 0x55
-				}
-				return b
-			})
-		}),
-		"an index has flipped bits": eachPack(".idx", func(t *testing.T, f string) {
-			rewrite(t, f, func(b []byte) []byte {
-				for i := 1100; i < len(b)-40; i += 31 {
-					b[i] ^= 0x55
-				}
-				return b
-			})
-		}),
-		"packs are empty":      eachPack(".pack", func(t *testing.T, f string) { rewrite(t, f, func([]byte) []byte { return nil }) }),
-		"indexes are empty":    eachPack(".idx", func(t *testing.T, f string) { rewrite(t, f, func([]byte) []byte { return nil }) }),
-		"packs are gone":       eachPack(".pack", remove),
-		"indexes are gone":     eachPack(".idx", remove),
-		"all objects are gone": func(t *testing.T, clone string) { remove(t, filepath.Join(clone, "objects")) },
-		"the clone is gone":    remove,
-		"HEAD is gone":         func(t *testing.T, clone string) { remove(t, filepath.Join(clone, "HEAD")) },
-		"shallow is garbage": func(t *testing.T, clone string) {
-			if err := os.WriteFile(filepath.Join(clone, "shallow"), []byte("garbage"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		},
-	}
-	for name, damage := range damages {
-		for _, reopened := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, reopened %v", name, reopened), func(t *testing.T) {
-				bare := seeded(t)
-				dir := filepath.Join(t.TempDir(), "cache")
-				r := openIn(t, dir, bare)
-				head := fetch(t, r)
-				damage(t, filepath.Join(dir, "clone.git"))
-				if reopened {
-					r = openIn(t, dir, bare)
-				}
-				if got := read(t, r, head, "a"); got != "1" {
-					t.Errorf("read %q", got)
-				}
-				next := git.ID(gittest.Seed(t, bare, map[string]string{"a": "2"}))
-				if got := fetch(t, r); got != next {
-					t.Errorf("fetched %s, want %s", got, next)
-				}
-				if got := read(t, r, next, "a"); got != "2" {
-					t.Errorf("read %q", got)
-				}
-				// What was last seen is still known: going back is an alarm.
-				gittest.SetRef(t, bare, gittest.Branch, string(head))
-				if _, err := r.Fetch(t.Context(), git.Want{Branch: true}); !errors.Is(err, stella.ErrTampered) {
-					t.Errorf("a rewind after the damage: %v, want ErrTampered", err)
-				}
-			})
-		}
-	}
-}
-
-func eachPack(suffix string, do func(*testing.T, string)) func(*testing.T, string) {
-	return func(t *testing.T, clone string) {
-		t.Helper()
-		files, err := filepath.Glob(filepath.Join(clone, "objects", "pack", "*"+suffix))
-		if err != nil || len(files) == 0 {
-			t.Fatal("no packs", err)
-		}
-		for _, f := range files {
-			do(t, f)
-		}
-	}
-}
-
-func rewrite(t *testing.T, file string, change func([]byte) []byte) {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err == nil {
-		err = errors.Join(os.Chmod(file, 0o600), os.WriteFile(file, change(data), 0o600))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func remove(t *testing.T, file string) {
-	t.Helper()
-	if err := os.RemoveAll(file); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestDamageWithoutTheRemoteIsAnError(t *testing.T) {
-	bare := seeded(t)
-	dir := filepath.Join(t.TempDir(), "cache")
-	head := fetch(t, openIn(t, dir, bare))
-	eachPack(".pack", remove)(t, filepath.Join(dir, "clone.git"))
-	remove(t, gittest.Dir(bare))
-	if _, err := openIn(t, dir, bare).Tree(t.Context(), head); err == nil {
-		t.Error("got no error")
-	}
-}
-
-func TestSeveralReposShareOneCache(t *testing.T) {
-	bare, _ := generated(t, 40, 4)
-	dir := filepath.Join(t.TempDir(), "cache")
-	repos := []*git.Repo{openIn(t, dir, bare), openIn(t, dir, bare), openIn(t, dir, bare)}
-	head := fetch(t, repos[0])
-	if got := read(t, repos[1], head, "stella.yaml"); got == "" {
-		t.Error("the second does not find what the first fetched")
-	}
-	var done sync.WaitGroup
-	for i, r := range repos {
-		done.Go(func() {
-			ref := fmt.Sprintf("refs/stella/ledger/env-%d", i)
-			old := git.ID("")
-			for n := range 15 {
-				b := commit(t, r, old, "state.json", fmt.Sprintf("%d-%d", i, n))
-				if err := r.Push(t.Context(), []git.Update{{Ref: ref, Old: old, New: b.Commit}}, b); err != nil {
-					t.Error(err)
-				}
-				old = b.Commit
-				if _, err := r.Fetch(t.Context(), git.Want{Branch: true, Prefixes: []string{"refs/stella/"}}); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	done.Wait()
-	seen, err := repos[1].Seen(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, r := range repos {
-		ref := fmt.Sprintf("refs/stella/ledger/env-%d", i)
-		if seen.IDs[ref] != git.ID(gittest.Ref(t, bare, ref)) {
-			t.Errorf("%s was last seen at %s", ref, seen.IDs[ref])
-		}
-		other := repos[(i+1)%len(repos)]
-		if got, want := read(t, other, seen.IDs[ref], "state.json"), fmt.Sprintf("%d-14", i); got != want {
-			t.Errorf("%s: read %q, want %q", ref, got, want)
-		}
-		_ = r
-	}
-}
-
-func TestAnotherProcessesRebuildIsNoticed(t *testing.T) {
-	bare := seeded(t)
-	dir := filepath.Join(t.TempDir(), "cache")
-	one, two := openIn(t, dir, bare), openIn(t, dir, bare)
-	head := fetch(t, one)
-	read(t, two, head, "a")
-	next := git.ID(gittest.Seed(t, bare, map[string]string{"a": "2"}))
-	eachPack(".pack", remove)(t, filepath.Join(dir, "clone.git"))
-	three := openIn(t, dir, bare)
-	read(t, three, head, "a") // rebuilds
-	if got := read(t, two, next, "a"); got != "2" {
-		t.Errorf("read %q", got)
-	}
-}
-
 func TestAFetchIsBounded(t *testing.T) {
+	t.Parallel()
 	bare := gittest.Bare(t)
 	gittest.Seed(t, bare, map[string]string{"big": incompressible(300 << 10)})
 	var f gittest.Faults

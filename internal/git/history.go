@@ -49,14 +49,22 @@ func (r *Repo) deepen(ctx context.Context, from ID, depth int) error {
 			err = r.store(ctx, conn, resp, merge)
 		}
 		if err == nil || !isNotOurs(err) {
-			return err
+			return wrap("fetch history from "+r.Remote(), err)
 		}
 	}
 	// Version 0 only gives what a head leads to, counted from the head.
 	if err := conn.Close(); err != nil {
 		return err
 	}
-	return r.deepenRef(ctx, r.branchOf(from), depth)
+	return wrap("fetch history from "+r.Remote(), r.deepenRef(ctx, r.branchOf(from), depth))
+}
+
+// wrap adds what was attempted to an error, and nothing to none.
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // deeperFrom asks for more of what a commit leads to. Other history that is cut
@@ -123,7 +131,7 @@ func (r *Repo) local(id ID) (Commit, error) {
 // IsAncestor reports whether old is new or one of its ancestors, fetching as
 // much history as it takes to know. Errors: stella.ErrNotFound for a new that
 // nobody has, and those of a fetch.
-func (r *Repo) IsAncestor(ctx context.Context, old, new ID) (bool, error) { //nolint:revive // new is the word
+func (r *Repo) IsAncestor(ctx context.Context, old, new ID) (bool, error) {
 	if old == new && old != "" {
 		return true, nil
 	}
@@ -167,7 +175,7 @@ const (
 // known to be an ancestor of old. So a walk is as long as the two are apart,
 // and its result does not depend on what dates commits claim: those only say
 // where to look first.
-func (r *Repo) relate(old, new ID) related { //nolint:revive // new is the word
+func (r *Repo) relate(old, new ID) related {
 	w := &walk{r: r, flags: map[ID]int{}}
 	w.push(new, fromNew)
 	w.push(old, fromOld)

@@ -44,6 +44,7 @@ func tangle(t *testing.T, rng *rand.Rand, commits int) (bare string, ids []git.I
 // TestAncestryIsGits compares with git on tangled histories, in caches that have
 // all of it, only some heads, or only as much as was fetched along the way.
 func TestAncestryIsGits(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(7, 7))
 	for round := range 3 {
 		bare, ids := tangle(t, rng, 60)
@@ -84,16 +85,16 @@ func TestDeepBringsTheWholeHistoryOfWhatIsWantedAndNoOther(t *testing.T) {
 	if _, err := r.Fetch(t.Context(), git.Want{Names: []string{ledger}, Deep: true}); err != nil {
 		t.Fatal(err)
 	}
-	if n := countLocal(t, r, dir, chain); n != len(chain) {
+	if n := countLocal(t, dir, chain); n != len(chain) {
 		t.Errorf("%d of the ledger's %d commits are there", n, len(chain))
 	}
-	if n := countLocal(t, r, dir, all); n > 40 {
+	if n := countLocal(t, dir, all); n > 40 {
 		t.Errorf("%d of the branch's commits came with them", n)
 	}
 	if _, err := r.Fetch(t.Context(), git.Want{Branch: true, Deep: true}); err != nil {
 		t.Fatal(err)
 	}
-	if n := countLocal(t, r, dir, all); n != len(all) {
+	if n := countLocal(t, dir, all); n != len(all) {
 		t.Errorf("%d of the branch's %d commits are there", n, len(all))
 	}
 	cacheFsck(t, dir, head)
@@ -107,11 +108,12 @@ func TestDeepBringsTheWholeHistoryOfWhatIsWantedAndNoOther(t *testing.T) {
 // TestACacheThatIsPushedToAndFetchedIntoStaysSound lets git check it after many
 // pushes, fetches and merges of packs.
 func TestACacheThatIsPushedToAndFetchedIntoStaysSound(t *testing.T) {
+	t.Parallel()
 	bare, head := generated(t, 100, 30)
 	dir := filepath.Join(t.TempDir(), "cache")
 	r := openIn(t, dir, bare)
 	fetch(t, r)
-	for i := range 60 {
+	for i := range 40 {
 		if i%3 == 0 {
 			head = git.ID(gittest.Seed(t, bare, map[string]string{"other": fmt.Sprint(i)}))
 		}

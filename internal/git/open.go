@@ -45,7 +45,7 @@ type Repo struct {
 // the remote. Errors are of class stella.ErrInvalid for options that are wrong.
 func Open(ctx context.Context, o Options) (*Repo, error) {
 	o = withDefaults(o)
-	remote, err := wire.New(o.URL, wire.Config{Getenv: o.Getenv, AllowHTTP: o.AllowHTTP, Timeout: o.Timeout, Logger: o.Logger})
+	remote, err := wire.New(o.URL, wire.Config{Getenv: o.Getenv, AllowHTTP: o.AllowHTTP, Timeout: o.Timeout})
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,13 @@ func (r *Repo) sweep(ctx context.Context) {
 		return
 	}
 	defer func() { _ = lock.Unlock() }()
-	if err := r.db.Sweep(strayAge, time.Now()); err != nil {
+	err = r.db.Sweep(strayAge, time.Now())
+	strays, globErr := filepath.Glob(filepath.Join(r.opts.Dir, ".heads.json.tmp-*"))
+	for _, stray := range strays {
+		// Whoever writes the file holds the lock.
+		_ = os.Remove(stray)
+	}
+	if err = errors.Join(err, globErr); err != nil {
 		r.opts.Logger.DebugContext(ctx, "sweep the cache", "err", err)
 	}
 }
@@ -133,7 +139,11 @@ func (r *Repo) locked(ctx context.Context, fn func() error) error {
 	}
 	defer func() { r.writer <- struct{}{} }()
 	lock, err := durable.WaitLock(ctx, r.lockFile())
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		// Not of class ErrLocked: no environment is.
+		return fmt.Errorf("wait for the lock of the cache: %w", context.Cause(ctx))
+	case err != nil:
 		return fmt.Errorf("lock the cache: %w", err)
 	}
 	return errors.Join(fn(), lock.Unlock())

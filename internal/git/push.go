@@ -204,63 +204,6 @@ func (r *Repo) look(ctx context.Context, updates []Update) (refState, error) {
 	return state, conn.Close()
 }
 
-type refKind int
-
-const (
-	elsewhere refKind = iota
-	atOld
-	atNew
-)
-
-// refState is where the refs of a push are.
-type refState struct {
-	kind    refKind
-	refs    map[string]ID
-	updates []Update
-}
-
-func stateOf(a *wire.Advert, updates []Update) refState {
-	s := refState{refs: map[string]ID{}, updates: updates}
-	olds, news := 0, 0
-	for _, u := range updates {
-		now := idOf(a.Refs[u.Ref])
-		s.refs[u.Ref] = now
-		if now == u.Old {
-			olds++
-		}
-		if now == u.New {
-			news++
-		}
-	}
-	switch len(updates) {
-	case olds:
-		s.kind = atOld
-	case news:
-		s.kind = atNew
-	}
-	return s
-}
-
-// verdict of refs that are not at Old.
-func (s refState) verdict() verdict {
-	if s.kind == atNew {
-		return verdict{landed: true}
-	}
-	for _, u := range s.updates {
-		now := s.refs[u.Ref]
-		switch {
-		case now == u.Old:
-		case now == "":
-			return verdict{err: fmt.Errorf("%w: %s is gone, it was expected at %s", stella.ErrConflict, safe.Line(u.Ref), u.Old.Short())}
-		case u.Old == "":
-			return verdict{err: fmt.Errorf("%w: %s exists already, at %s", stella.ErrConflict, safe.Line(u.Ref), now.Short())}
-		default:
-			return verdict{err: fmt.Errorf("%w: %s is at %s, it was expected at %s", stella.ErrConflict, safe.Line(u.Ref), now.Short(), u.Old.Short())}
-		}
-	}
-	return verdict{err: stella.ErrConflict}
-}
-
 func commandsOf(updates []Update) ([]wire.Command, error) {
 	if len(updates) == 0 {
 		return nil, fmt.Errorf("%w: nothing to push", stella.ErrInvalid)
@@ -320,65 +263,9 @@ func packOf(updates []Update, objs []*Built) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// keep takes what landed into the cache, so that it need not be fetched. That it
-// landed stands, whatever happens here.
-func (r *Repo) keep(ctx context.Context, updates []Update, objs []*Built, pack []byte) {
-	ctx = context.WithoutCancel(ctx)
-	if err := r.keepPack(ctx, updates, pack); err != nil {
-		r.opts.Logger.WarnContext(ctx, "keep what was pushed", "remote", r.Remote(), "err", err)
-		return
-	}
-	for _, b := range objs {
-		r.overlay.remove(b)
-	}
-}
-
-func (r *Repo) keepPack(ctx context.Context, updates []Update, pack []byte) error {
-	in, err := r.db.Receive(ctx, bytes.NewReader(pack), max(int64(len(pack)), 1))
-	if err != nil {
-		return err
-	}
-	defer in.Discard()
-	return r.locked(ctx, func() error {
-		var cut []odb.Hash
-		for _, u := range updates {
-			// A commit on top of what is not here is where history is cut.
-			if o, ok := r.overlay.get(u.New); ok && !r.parentsHere(u.New, o.data) {
-				cut = append(cut, u.New.hash())
-			}
-		}
-		if err := r.install(in, &wire.Response{Shallows: cut}); err != nil {
-			return err
-		}
-		return r.seen.update(func(h *heads) bool { return h.move(updates) })
-	})
-}
-
-func (r *Repo) parentsHere(id ID, data []byte) bool {
-	c, err := parseCommit(id, data)
-	return err == nil && !slices.ContainsFunc(c.Parents, func(p ID) bool { return !r.db.HasNow(p.hash()) })
-}
-
-// move follows a push that landed. A head that is known to be elsewhere is
-// newer, and stays.
-func (h *heads) move(updates []Update) (changed bool) {
-	for _, u := range updates {
-		now, known := h.Heads[u.Ref]
-		switch {
-		case known && now != u.Old:
-		case u.New == "":
-			delete(h.Heads, u.Ref)
-			changed = changed || known
-		default:
-			h.Heads[u.Ref], changed = u.New, true
-		}
-	}
-	return changed
-}
-
 // isNotOurs reports whether a remote refused to hand out an object by its id.
 func isNotOurs(err error) bool {
 	text := err.Error()
 	return errors.Is(err, stella.ErrNotFound) || strings.Contains(text, "not our ref") || strings.Contains(text, "bad object") ||
-		strings.Contains(text, "unadvertised object")
+		strings.Contains(text, "unadvertised object") || strings.Contains(text, "not valid")
 }

@@ -22,11 +22,12 @@ const ledger = "refs/stella/ledger/prod"
 // TestOneOfTwoWritersWinsEveryRound races two writers, each with its own cache,
 // for the same ref, over every transport.
 func TestOneOfTwoWritersWinsEveryRound(t *testing.T) {
+	t.Parallel()
 	for _, tr := range transports(t, seeded(t)) {
 		t.Run(tr.name, func(t *testing.T) {
-			rounds := 12
+			rounds := 8
 			if tr.name == "ssh" {
-				rounds = 3 // a connection takes a tenth of a second
+				rounds = 2 // a connection takes a tenth of a second
 			}
 			writers := []*git.Repo{open(t, tr.url, tr.env), open(t, tr.url, tr.env), open(t, tr.url, tr.env)}
 			ref := "refs/stella/ledger/" + tr.name
@@ -120,6 +121,7 @@ func TestALockStolenWhileTheServerWorksIsAConflict(t *testing.T) {
 }
 
 func TestRulesOfTheRemoteAreNotConflicts(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		setup  func(bare string)
 		ref    string
@@ -147,6 +149,7 @@ func TestRulesOfTheRemoteAreNotConflicts(t *testing.T) {
 		}, gittest.Branch, "checked out", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			bare := seeded(t)
 			for _, url := range []string{bare, gittest.HTTP(t, bare, nil)} {
 				r := open(t, url)
@@ -187,6 +190,7 @@ func leaveLock(t *testing.T, bare, ref string) {
 }
 
 func TestALockThatGoesAwayIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	bare := seeded(t)
 	r := open(t, bare)
 	b := commit(t, r, "", "state.json", "{}")
@@ -200,6 +204,7 @@ func TestALockThatGoesAwayIsWaitedFor(t *testing.T) {
 // TestAnUnknownOutcomeIsResolvedByLooking loses answers in every way, with and
 // without the push having landed.
 func TestAnUnknownOutcomeIsResolvedByLooking(t *testing.T) {
+	t.Parallel()
 	var f gittest.Faults
 	bare := seeded(t)
 	url := gittest.HTTP(t, bare, &f)
@@ -282,11 +287,12 @@ func TestALostAnswerAfterWhichOthersWentOn(t *testing.T) {
 }
 
 func TestAPushIsCutWhenNoVerdictComes(t *testing.T) {
+	t.Parallel()
 	bare := seeded(t)
 	gittest.Hook(t, bare, "pre-receive", "exec sleep 600")
 	var f gittest.Faults
 	for name, url := range map[string]string{"file": bare, "http": gittest.HTTP(t, bare, &f)} {
-		r, err := git.Open(t.Context(), git.Options{URL: url, Dir: t.TempDir() + "/cache", Getenv: gittest.Getenv(), Timeout: 2 * time.Second})
+		r, err := git.Open(t.Context(), git.Options{URL: url, Dir: t.TempDir() + "/cache", Getenv: gittest.Getenv(), Timeout: time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -319,6 +325,7 @@ func TestAPushThatIsInterruptedIsStillResolved(t *testing.T) {
 }
 
 func TestAPostReceiveHookThatTakesLongIsNotKilled(t *testing.T) {
+	t.Parallel()
 	bare := seeded(t)
 	mark := filepath.Join(t.TempDir(), "done")
 	gittest.Hook(t, bare, "post-receive", "sleep 1; touch "+mark)

@@ -67,8 +67,13 @@ func (r *Repo) healed(ctx context.Context, id ID, from origin, read func() error
 		return context.Cause(ctx)
 	}
 	err := read()
-	damaged := errors.Is(err, odb.ErrDamaged) || errors.Is(err, odb.ErrMissing) && from == reached
-	if damaged {
+	if errors.Is(err, odb.ErrDamaged) {
+		// Another process may have put something sound in its place.
+		if changed, reloadErr := r.db.Reload(); reloadErr == nil && changed {
+			err = read()
+		}
+	}
+	if errors.Is(err, odb.ErrDamaged) || errors.Is(err, odb.ErrMissing) && from == reached {
 		if healErr := r.rebuild(ctx, err); healErr != nil {
 			return fmt.Errorf("%w; %w", healErr, err)
 		}
@@ -76,7 +81,7 @@ func (r *Repo) healed(ctx context.Context, id ID, from origin, read func() error
 	}
 	if errors.Is(err, odb.ErrMissing) {
 		if fetchErr := r.fetchExact(ctx, id); fetchErr != nil {
-			return fetchErr
+			return fmt.Errorf("fetch it from %s: %w", r.Remote(), fetchErr)
 		}
 		err = read()
 	}
@@ -120,7 +125,7 @@ func (r *Repo) rebuild(ctx context.Context, why error) error {
 		return r.receive(ctx, conn, wire.Request{Wants: hashes(wants), Depth: 1}, replace)
 	})
 	if err != nil {
-		return fmt.Errorf("rebuild the cache: %w", err)
+		return fmt.Errorf("rebuild the cache of %s: %w", r.Remote(), err)
 	}
 	r.rebuilt.Store(time.Now().Unix())
 	return r.locked(ctx, func() error {

@@ -14,6 +14,7 @@ import (
 )
 
 func TestEveryTransportListsFetchesBuildsAndPushes(t *testing.T) {
+	t.Parallel()
 	bare := gittest.Bare(t)
 	gittest.Seed(t, bare, map[string]string{"stella.yaml": "kind: Project\n", "envs/prod/app/release.yaml": "version: 1\n"})
 	for _, tr := range transports(t, bare) {

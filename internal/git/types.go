@@ -43,14 +43,6 @@ func idOf(h plumbing.Hash) ID {
 	return ID(h.String())
 }
 
-// hex returns the id as the wire protocol writes it: zeros for none.
-func (id ID) hex() string {
-	if id == "" {
-		return zeroHex
-	}
-	return string(id)
-}
-
 // Signature says who made a commit, and when.
 type Signature struct {
 	Name, Email string    // may be empty; <, > and control characters are dropped when written

@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/zlib"
-	"crypto/sha1" //nolint:gosec // Git's object ids are SHA-1
+	"crypto/sha1"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -64,7 +64,7 @@ func (p *packer) discard() {
 }
 
 func id(kind plumbing.ObjectType, data []byte) hash {
-	h := sha1.New() //nolint:gosec // Git's object ids are SHA-1
+	h := sha1.New()
 	_, _ = fmt.Fprintf(h, "%s %d\x00", kind, len(data))
 	_, _ = h.Write(data)
 	return hash(h.Sum(nil))
@@ -113,7 +113,7 @@ func (p *packer) entry(h hash, kind plumbing.ObjectType, back int64, data []byte
 }
 
 // appendSize appends a size as deltas start with.
-func appendSize(b []byte, n int) []byte { return binary.AppendUvarint(b, uint64(n)) } //nolint:gosec // never negative
+func appendSize(b []byte, n int) []byte { return binary.AppendUvarint(b, uint64(n)) }
 
 // appendCopy appends the instruction to copy from the base.
 func appendCopy(b []byte, off, size int) []byte {
@@ -133,7 +133,7 @@ func (p *packer) install() error {
 	if err := errors.Join(p.err, p.w.Flush()); err != nil {
 		return err
 	}
-	head := binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), uint32(len(p.entries))) //nolint:gosec // below 2³²
+	head := binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), uint32(len(p.entries)))
 	if _, err := p.f.WriteAt(head, 0); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (p *packer) install() error {
 	if err != nil {
 		return err
 	}
-	sum := sha1.Sum(data) //nolint:gosec // a pack's checksum is SHA-1
+	sum := sha1.Sum(data)
 	if _, err := p.f.WriteAt(sum[:], p.off); err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (p *packer) install() error {
 
 func (p *packer) writeIndex(file string, sum hash) (err error) {
 	var w idxfile.Writer
-	if err := w.OnHeader(uint32(len(p.entries))); err != nil { //nolint:gosec // below 2³²
+	if err := w.OnHeader(uint32(len(p.entries))); err != nil {
 		return err
 	}
 	for h, at := range p.entries {

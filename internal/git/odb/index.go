@@ -192,16 +192,16 @@ func writeIndex(f *os.File, entries []entry, packSum []byte) error {
 	}
 	var far []int64
 	for i := range entries {
-		near := uint32(entries[i].off) //nolint:gosec // checked below
+		near := uint32(entries[i].off)
 		if entries[i].off >= farOffset {
-			near = farOffset + uint32(len(far)) //nolint:gosec // a pack has less than 2³¹ objects
+			near = farOffset + uint32(len(far))
 			far = append(far, entries[i].off)
 		}
 		binary.BigEndian.PutUint32(b[:4], near)
 		put(b[:4])
 	}
 	for _, off := range far {
-		binary.BigEndian.PutUint64(b[:], uint64(off)) //nolint:gosec // never negative
+		binary.BigEndian.PutUint64(b[:], uint64(off))
 		put(b[:])
 	}
 	put(packSum)
@@ -217,7 +217,7 @@ func putFanout(put func([]byte), sorted []entry) {
 		for n < len(sorted) && int(sorted[n].id[0]) <= first {
 			n++
 		}
-		binary.BigEndian.PutUint32(b[:], uint32(n)) //nolint:gosec // a pack has less than 2³² objects
+		binary.BigEndian.PutUint32(b[:], uint32(n))
 		put(b[:])
 	}
 }

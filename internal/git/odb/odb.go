@@ -132,8 +132,12 @@ func (db *DB) Reload() (changed bool, err error) {
 	}
 	for name := range names {
 		p, err := openPack(db.packDir(), name)
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist):
 			continue
+		case err != nil:
+			// Too many open files, say: what is in there is not missing.
+			return false, err
 		}
 		keep, changed = append(keep, p), true
 	}

@@ -153,7 +153,7 @@ func (db *DB) remove(names map[string]bool) error {
 
 // withContext ends reading when ctx ends, between two reads.
 type withContext struct {
-	ctx context.Context //nolint:containedctx // lives as long as one call
+	ctx context.Context
 	r   io.Reader
 }
 

@@ -158,7 +158,7 @@ func resetZlib(z io.ReadCloser, r io.Reader) (io.ReadCloser, error) {
 
 // content goes through an object's bytes, hashing what is whole.
 func (s *scanner) content(o *scanned, h header, z io.Reader) error {
-	index := int32(len(s.objects)) //nolint:gosec // at most maxObjects
+	index := int32(len(s.objects))
 	w := io.Writer(io.Discard)
 	var sum plumbing.Hasher
 	switch h.kind {
@@ -215,7 +215,7 @@ func (s *scanner) at(off int64) (int32, bool) {
 	if i == len(s.objects) || s.objects[i].off != off {
 		return 0, false
 	}
-	return int32(i), true //nolint:gosec // at most maxObjects
+	return int32(i), true
 }
 
 // frame is a base whose deltas are being resolved.
@@ -230,7 +230,7 @@ func (s *scanner) resolve(ctx context.Context) error {
 		if s.objects[i].kind.IsDelta() {
 			continue
 		}
-		index := int32(i) //nolint:gosec // at most maxObjects
+		index := int32(i)
 		todo := s.against(index)
 		if len(todo) == 0 {
 			continue

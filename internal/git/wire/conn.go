@@ -20,7 +20,7 @@ type Conn struct {
 	Advert *Advert
 
 	service Service
-	ctx     context.Context //nolint:containedctx // a conversation lives as long as it
+	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	timeout time.Duration
 	said    *said

@@ -72,7 +72,7 @@ func first(getenv func(string) string, names ...string) string {
 func roots(getenv func(string) string) (*x509.CertPool, error) {
 	file := getenv("GIT_SSL_CAINFO")
 	if file == "" {
-		return nil, nil //nolint:nilnil // nil means those of the system
+		return nil, nil
 	}
 	pem, err := os.ReadFile(file)
 	if err != nil {

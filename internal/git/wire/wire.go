@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -44,7 +43,6 @@ type Config struct {
 	// Timeout bounds connecting, listing and pushing, and how long a fetch may
 	// stand still. It must be positive.
 	Timeout time.Duration
-	Logger  *slog.Logger
 }
 
 // Remote is one remote. It keeps connections and credentials between
@@ -95,14 +93,6 @@ func (r *Remote) Endpoint() *Endpoint { return r.ep }
 // Errors: stella.ErrNotFound, ErrDenied, ErrUnreachable, ErrInvalid (not a Git
 // server), ErrUnsupported (sha256), ErrTampered (a changed host key).
 func (r *Remote) Open(ctx context.Context, s Service, version int) (*Conn, error) {
-	c, err := r.open(ctx, s, version)
-	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", r.ep, err)
-	}
-	return c, nil
-}
-
-func (r *Remote) open(ctx context.Context, s Service, version int) (*Conn, error) {
 	timeout := fmt.Errorf("%w: no answer within %s", stella.ErrUnreachable, r.cfg.Timeout)
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(r.cfg.Timeout, func() { cancel(timeout) })
