@@ -139,12 +139,29 @@ func (r *run) succeeded(ctx context.Context, bad *source, out Outcome) (Outcome,
 	if bad != nil && bad.app != r.scene.app {
 		hold = newHold(bad, r.dep.ID, r.scene.desired, r.e.cfg.Actor, r.dep.Reason)
 	}
-	d, err := r.record(ctx, func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, hold) })
+	d, err := r.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event {
+		return append(r.outcome(d, hold), r.lifted(b, d)...)
+	})
 	out.Deployment, out.Commit, out.Sync = &d, d.Commit, stella.Synced
 	if d.Status == stella.Partial {
 		out.Sync, out.Reason = stella.SyncPartial, "targets are owed"
 	}
 	return out, err
+}
+
+// lifted ends the holds on what was deployed by force and verified: it is known
+// to be good now, and would otherwise be held at the next pass.
+func (r *run) lifted(b ledger.Book, d stella.Deployment) []ledger.Event {
+	var events []ledger.Event
+	if d.Status != stella.Succeeded || !forced(r.opts, ForceHold) {
+		return nil
+	}
+	for _, h := range b.State.Holds {
+		if heldBy([]stella.Hold{h}, r.scene.source) != nil {
+			events = append(events, ledger.Lift{HoldID: h.ID, Reason: d.ID + " was deployed by force and verified: " + d.Reason})
+		}
+	}
+	return events
 }
 
 // failed records a deployment that did not work, and goes back where the
@@ -155,7 +172,7 @@ func (r *run) failed(ctx context.Context, why error, out Outcome) (Outcome, erro
 	if r.dep.Status == stella.Partial {
 		out.Sync = stella.SyncPartial
 	}
-	good, no := r.mayGoBack()
+	good, no := r.mayGoBack(ctx)
 	if no == "" {
 		return r.goBack(ctx, *good, out)
 	}

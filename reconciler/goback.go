@@ -16,7 +16,7 @@ const notAsked = "not asked for"
 
 // mayGoBack says which deployment a failed one is rolled back to, or why it is
 // not. Every guard errs on the side of leaving things to a person.
-func (r *run) mayGoBack() (*stella.Deployment, string) {
+func (r *run) mayGoBack(ctx context.Context) (*stella.Deployment, string) {
 	good, ok := r.scene.book.LastGood()
 	age := time.Since(r.dep.StartedAt)
 	switch d := r.dep; {
@@ -26,6 +26,8 @@ func (r *run) mayGoBack() (*stella.Deployment, string) {
 		return nil, notAsked
 	case d.Kind == stella.KindRollback || d.Kind == stella.KindHeal:
 		return nil, fmt.Sprintf("a %s is never rolled back by itself", d.Kind)
+	case ctx.Err() != nil:
+		return nil, "interrupted; 'stella rollback " + string(d.Environment) + "' goes back"
 	case context.Cause(r.held) != nil:
 		return nil, context.Cause(r.held).Error()
 	case !ok:

@@ -25,13 +25,16 @@ func (e *Engine) Reconcile(ctx context.Context, req ReconcileRequest) (Outcome, 
 			watch = sc.ledger.NewWatch()
 		}
 		out, err := e.pass(ctx, sc, req, watch)
-		waits := errors.Is(err, stella.ErrLocked) && !req.Automatic
+		waits := errors.Is(err, stella.ErrLocked) && !req.Automatic && !req.DryRun
 		lost := errors.Is(err, stella.ErrConflict) && out.Deployment == nil
 		if conflicts++; !waits && (!lost || conflicts > maxConflicts) {
 			return out, err
 		}
 		if time.Now().After(deadline) {
 			return out, err
+		}
+		if waits {
+			e.events.notify(Waiting{Environment: req.Environment, For: firstLine(err.Error()), Since: time.Now()})
 		}
 		select {
 		case <-ctx.Done():
@@ -55,7 +58,7 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest, w *l
 	case actWait:
 		return out, lockedError(sc.name, *lock)
 	case actStop:
-		e.remember(ctx, sc, v)
+		e.remember(ctx, sc, v, req)
 		if v.sync == stella.Invalid {
 			return out, sc.invalid
 		}
@@ -63,7 +66,7 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest, w *l
 	case actNothing:
 		out.Deployment, out.Nothing = v.restores, true
 		if !req.Heal {
-			e.remember(ctx, sc, v)
+			e.remember(ctx, sc, v, req)
 			return out, nil
 		}
 		return e.heal(ctx, sc, v, req, w)
@@ -151,12 +154,12 @@ func (e *Engine) heal(ctx context.Context, sc *scene, v verdict, req ReconcileRe
 	return e.carryOutPass(ctx, j, req, w)
 }
 
-// remember writes a changed status to the ledger; an unchanged one costs
-// nothing. That it could not be written stops nobody.
-func (e *Engine) remember(ctx context.Context, sc *scene, v verdict) {
+// remember writes a changed status to the ledger; an unchanged one and a dry run
+// cost nothing. That it could not be written stops nobody.
+func (e *Engine) remember(ctx context.Context, sc *scene, v verdict, req ReconcileRequest) {
 	s := sc.book.State.Summary
 	reason := firstLine(v.reason)
-	if s.Sync == v.sync && s.Reason == reason {
+	if req.DryRun || s.Sync == v.sync && s.Reason == reason {
 		return
 	}
 	s.Sync, s.Reason, s.Commit, s.At = v.sync, reason, string(sc.commit), time.Now().UTC()

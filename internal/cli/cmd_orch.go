@@ -17,5 +17,6 @@ func newOrchCmd(a *App) *cobra.Command {
 		group("db", "The ledger: verify",
 			newDBVerifyCmd(a)),
 		newHealthCheckCmd(a),
+		newRepairCmd(a),
 	)
 }

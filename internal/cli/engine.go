@@ -45,6 +45,7 @@ type keeper interface {
 	AcquireLock(ctx context.Context, env stella.EnvName, reason string, d time.Duration) (stella.Lock, error)
 	ReleaseLock(ctx context.Context, envOrLockID, reason string, force bool) (stella.Lock, error)
 	LiftHold(ctx context.Context, env stella.EnvName, holdID, reason string) ([]stella.Hold, error)
+	AcceptHeads(ctx context.Context, env stella.EnvName, reason string) ([]reconciler.AcceptedHead, error)
 }
 
 // session is one opened config repository with its engine.

@@ -377,6 +377,13 @@ func (f *fakeEngine) lock(byHand bool) {
 	f.books["production"] = b
 }
 
+func (f *fakeEngine) AcceptHeads(_ context.Context, env stella.EnvName, _ string) ([]reconciler.AcceptedHead, error) {
+	if _, err := f.book(env); env != "" && err != nil {
+		return nil, err
+	}
+	return []reconciler.AcceptedHead{{Ref: "refs/heads/main", Was: headA, Is: headB}}, nil
+}
+
 func (f *fakeEngine) LiftHold(_ context.Context, env stella.EnvName, id, _ string) ([]stella.Hold, error) {
 	b, err := f.book(env)
 	if err != nil {
@@ -407,3 +414,9 @@ func (f *fakeEngine) VerifyLedger(_ context.Context, env stella.EnvName) ([]ledg
 	}
 	return all, f.err
 }
+
+// The heads of a branch that was rewound.
+const (
+	headA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	headB = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+)
