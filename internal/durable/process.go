@@ -15,7 +15,7 @@ import (
 
 // Process names one process of one boot of one machine: a pid alone is reused.
 type Process struct {
-	Machine    string // see MachineID
+	Machine    string // MachineID and the pid namespace: two containers of one machine know nothing of each other
 	Boot       string // kernel's boot id
 	PID        int
 	StartTicks uint64 // field 22 of /proc/PID/stat, proc(5): clock ticks after boot
@@ -35,7 +35,17 @@ func FindProcess(pid int) (Process, error) {
 	if err != nil {
 		return Process{}, err
 	}
-	return Process{Machine: MachineID(), Boot: string(bytes.TrimSpace(boot)), PID: pid, StartTicks: ticks}, nil
+	return Process{Machine: place(), Boot: string(bytes.TrimSpace(boot)), PID: pid, StartTicks: ticks}, nil
+}
+
+// place is where a pid means something: this machine, in this pid namespace
+// (pid_namespaces(7)).
+func place() string {
+	ns, err := os.Readlink("/proc/self/ns/pid") // "pid:[4026531836]"
+	if err != nil {
+		return MachineID()
+	}
+	return MachineID() + "." + strings.Trim(strings.TrimPrefix(ns, "pid:"), "[]")
 }
 
 // MachineID identifies this machine: a hash of systemd's machine id
@@ -72,8 +82,9 @@ func startTicks(pid int) (uint64, error) {
 	return strconv.ParseUint(fields[start], 10, 64)
 }
 
-// Local reports whether the process is, or was, one of this machine.
-func (p Process) Local() bool { return p.Machine == MachineID() }
+// Local reports whether the process is, or was, one that this process could
+// see: of the same machine and pid namespace.
+func (p Process) Local() bool { return p.Machine == place() }
 
 // Alive reports whether the very process still runs. It says nothing useful
 // about a process of another machine: ask Local first.
