@@ -44,8 +44,7 @@ func WithHint(err error, hint string) error {
 
 // Hint returns the outermost hint of err, or an empty string.
 func Hint(err error) string {
-	var h *hinted
-	if errors.As(err, &h) {
+	if h, ok := errors.AsType[*hinted](err); ok {
 		return h.hint
 	}
 	return ""

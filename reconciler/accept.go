@@ -32,7 +32,7 @@ func (e *Engine) AcceptHeads(ctx context.Context, env stella.EnvName, reason str
 		if !errors.As(err, &rewound) {
 			return accepted, err
 		}
-		if err := e.cfg.Repo.AcceptHead(rewound.Ref, rewound.Now); err != nil {
+		if err := e.cfg.Repo.AcceptHead(rewound.Ref, rewound.Now); err != nil { //nolint:contextcheck // a local file, written at once
 			return accepted, err
 		}
 		e.cfg.Logger.WarnContext(ctx, "accepted a rewound head", "ref", rewound.Ref, "was", rewound.Seen, "is", rewound.Now, "reason", reason)

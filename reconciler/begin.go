@@ -137,9 +137,21 @@ func (r *run) adopt(ctx context.Context, book ledger.Book) {
 		r.dep.Steps = append(steps, d.Steps...)
 	}
 	r.journal = openJournal(r.e.cfg.Journals, r.dep.ID, r.e.cfg.Logger)
-	r.held, r.lose = context.WithCancelCause(context.WithoutCancel(ctx))
-	go r.renew(r.held)
+	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
+	r.lock = tenure{
+		done: held.Done(), lose: lose, lost: func() error { return context.Cause(held) },
+		whenLost: func(f func(error)) func() bool { return context.AfterFunc(held, func() { f(context.Cause(held)) }) },
+	}
+	go r.renew(held)
 	r.notify(Started{Deployment: r.snapshot()})
+}
+
+// tenure is the time in which an environment's lock is ours.
+type tenure struct {
+	done     <-chan struct{}                      // closed when it ends
+	lose     context.CancelCauseFunc              // ends it; the first cause stays
+	lost     func() error                         // why it ended: who took the lock, or errEnded; nil while it is ours
+	whenLost func(func(error)) (stop func() bool) // runs something when it ends
 }
 
 // renew keeps the lock until it is lost or given back. It carries progress, so
@@ -160,7 +172,7 @@ func (r *run) renew(held context.Context) {
 		case err == nil:
 			last = time.Now()
 		case errors.Is(err, stella.ErrFenced), errors.Is(err, stella.ErrLocked), time.Since(last) > ledger.DefaultLease:
-			r.lose(fmt.Errorf("the lock on %s was lost: %w", r.dep.Environment, err))
+			r.lock.lose(fmt.Errorf("the lock on %s was lost: %w", r.dep.Environment, err))
 			return
 		default:
 			r.e.cfg.Logger.WarnContext(held, "renew lock", "environment", r.dep.Environment, "err", err)

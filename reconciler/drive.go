@@ -58,7 +58,7 @@ func (e *Engine) drive(ctx context.Context, j *job, w *ledger.Watch) (Outcome, e
 	if err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
-	defer r.lose(errEnded)
+	defer r.lock.lose(errEnded)
 	r.past(stella.StepPreflight, j.planned, j.checked)
 	r.past(stella.StepLock, lockAt, time.Now())
 	err = r.land(ctx, j)

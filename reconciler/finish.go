@@ -100,7 +100,7 @@ func (r *run) record(ctx context.Context, events func(ledger.Book, stella.Deploy
 		Name: stella.StepRecord, Status: stella.StepSucceeded, StartedAt: start.UTC(), Detail: map[string]any{},
 	})
 	book, err := r.scene.ledger.Append(ctx, d.Environment, func(b ledger.Book) ([]ledger.Event, error) { return events(b, d), nil })
-	r.lose(errEnded)
+	r.lock.lose(errEnded)
 	if err != nil {
 		err = fmt.Errorf("record the outcome of %s (%s): %w", d.ID, d.Status, err)
 		return d, stella.WithHint(err, fmt.Sprintf("run 'stella reconcile %s' when the config repository answers again", d.Environment))

@@ -28,8 +28,8 @@ func (r *run) mayGoBack(ctx context.Context) (*stella.Deployment, string) {
 		return nil, fmt.Sprintf("a %s is never rolled back by itself", d.Kind)
 	case ctx.Err() != nil:
 		return nil, "interrupted; 'stella rollback " + string(d.Environment) + "' goes back"
-	case context.Cause(r.held) != nil:
-		return nil, context.Cause(r.held).Error()
+	case r.lock.lost() != nil:
+		return nil, r.lock.lost().Error()
 	case !ok:
 		return nil, "nothing was ever verified here"
 	case good.Tree == d.Tree:
@@ -67,7 +67,7 @@ func (r *run) goBack(ctx context.Context, good stella.Deployment, out Outcome) (
 	if err != nil {
 		return out, err
 	}
-	defer back.lose(errEnded)
+	defer back.lock.lose(errEnded)
 	back.past(stella.StepPreflight, j.planned, j.checked)
 	back.past(stella.StepLock, lockAt, time.Now())
 	if err = back.land(ctx, j); err == nil {

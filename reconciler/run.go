@@ -21,10 +21,8 @@ type run struct {
 	lockID  string
 	journal *journal
 
-	// held lives as long as the environment's lock is ours; its cause says who
-	// took it.
-	held context.Context
-	lose context.CancelCauseFunc
+	// lock lives as long as the environment's lock is ours.
+	lock tenure
 
 	// wasUnhealthy: the checks failed before anything was touched.
 	wasUnhealthy bool
@@ -42,7 +40,7 @@ func (r *run) step(ctx context.Context, name, target string, limit time.Duration
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", errStopped, context.Cause(ctx))
 	}
-	if err := context.Cause(r.held); err != nil {
+	if err := r.lock.lost(); err != nil {
 		return err
 	}
 	s := stella.Step{Name: name, Target: target, Status: stella.StepRunning, StartedAt: time.Now().UTC(), Detail: map[string]any{}}
@@ -51,7 +49,7 @@ func (r *run) step(ctx context.Context, name, target string, limit time.Duration
 	defer cancel()
 	detail, err := fn(stepCtx)
 	r.endStep(s, detail, err)
-	if cause := context.Cause(r.held); err != nil && cause != nil {
+	if cause := r.lock.lost(); err != nil && cause != nil {
 		return errors.Join(cause, err)
 	}
 	return err
@@ -61,7 +59,7 @@ func (r *run) step(ctx context.Context, name, target string, limit time.Duration
 // the lock or at the limit.
 func (r *run) under(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	unhook := context.AfterFunc(r.held, func() { end(context.Cause(r.held)) })
+	unhook := r.lock.whenLost(end)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	return ctx, func() { unhook(); cancel(); end(nil) }
 }
@@ -144,7 +142,7 @@ func (r *run) execute(ctx context.Context) error {
 // environment says so, and never when we were told to stop or lost the lock.
 func (r *run) goesOn(err error) bool {
 	return r.scene.env.Rollout.OnFailure == configrepo.OnFailureContinue &&
-		!errors.Is(err, errStopped) && context.Cause(r.held) == nil
+		!errors.Is(err, errStopped) && r.lock.lost() == nil
 }
 
 // baselineChecks runs the checks once before anything is touched: what was
@@ -208,8 +206,8 @@ func (r *run) pause(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", errStopped, context.Cause(ctx))
-	case <-r.held.Done():
-		return context.Cause(r.held)
+	case <-r.lock.done:
+		return r.lock.lost()
 	}
 }
 
