@@ -3,6 +3,7 @@ package git_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -119,9 +120,39 @@ func benchRemote(b *testing.B, bare, url string) {
 			b.Fatal(len(l), err)
 		}
 	})
+	ledgers(b, bare)
+	timed(b, "list with 2,000 ledgers", func(b *testing.B, _ int) {
+		if _, err := r.List(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	})
+	timed(b, "first fetch of 2,000 ledgers", func(b *testing.B, _ int) {
+		if _, err := open(b, url).Fetch(b.Context(), git.Want{Prefixes: []string{"refs/stella/ledger/"}}); err != nil {
+			b.Fatal(err)
+		}
+	})
 	timed(b, "whole history", func(b *testing.B, _ int) {
 		if _, err := open(b, url).Fetch(b.Context(), git.Want{Branch: true, Deep: true}); err != nil {
 			b.Fatal(err)
 		}
 	})
+}
+
+// ledgers gives every environment a ledger of three transitions.
+func ledgers(b *testing.B, bare string) {
+	b.Helper()
+	var in strings.Builder
+	for i := range benchEnvs {
+		for n := range 3 {
+			state := fmt.Sprintf("{\"environment\":\"%s\",\"sequence\":%d}\n", gittest.EnvName(i), n)
+			fmt.Fprintf(&in, "commit refs/stella/ledger/%s\ncommitter A <a@example.com> %d +0000\ndata 1\nx\n", gittest.EnvName(i), 1_700_000_000+n)
+			fmt.Fprintf(&in, "M 100644 inline state.json\ndata %d\n%s\n", len(state), state)
+		}
+	}
+	cmd := exec.CommandContext(b.Context(), "git", "fast-import", "--quiet", "--force")
+	cmd.Dir, cmd.Env, cmd.Stdin = gittest.Dir(bare), gittest.Environ(), strings.NewReader(in.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	gittest.Run(b, bare, "pack-refs", "--all")
 }

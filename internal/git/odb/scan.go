@@ -17,17 +17,24 @@ import (
 // maxStack bounds what is held in memory while deltas are resolved.
 const maxStack = 128 << 20
 
-// maxObjects bounds the count that a pack's header claims. 24 bytes are the
-// least that an object takes in memory here, so that this is a gigabyte at
-// worst, for a pack that really has as many.
+// maxObjects bounds the count that a pack's header claims. An object takes about
+// fifty bytes while it is indexed, so that this is a gigabyte at worst, for a
+// pack that really has as many.
 const maxObjects = 20 << 20
 
-// scanned is one object of a pack that is being indexed.
-type scanned struct {
-	entry
-	kind Kind
-	base int32 // index of the base, for an offset delta; -1 else
+// minEntry is the least that an object takes in a pack: a byte of header and
+// what zlib makes of nothing.
+const minEntry = 9
+
+// kin says how an object of a pack that is being indexed is related to others,
+// by their indexes; none is -1.
+type kin struct {
+	kind  Kind
+	child int32 // the last delta against it by offset
+	next  int32 // the next delta against the same base
 }
+
+const none = -1
 
 // scanner indexes a pack. First it goes through the pack once, hashing whole
 // objects as they stream by and noting deltas; then it resolves deltas from
@@ -35,10 +42,10 @@ type scanned struct {
 // more than one chain is in memory.
 type scanner struct {
 	p       *pack
-	objects []scanned
-	deltas  map[int32][]int32 // index of a base → deltas against it
-	waiting map[Hash][]int32  // id of a base → deltas that name it
-	done    int               // objects whose id is known
+	objects []entry
+	kin     []kin
+	waiting map[Hash]int32 // id of a base → the last delta that names it
+	done    int            // objects whose id is known
 }
 
 // scanPack indexes a pack of size bytes and returns its objects and checksum.
@@ -47,7 +54,7 @@ func scanPack(ctx context.Context, f readerAtCloser, size int64) ([]entry, []byt
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &scanner{p: &pack{f: f, size: size}, deltas: map[int32][]int32{}, waiting: map[Hash][]int32{}}
+	s := &scanner{p: &pack{f: f, size: size}, waiting: map[Hash]int32{}}
 	if err := s.scan(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -57,11 +64,7 @@ func scanPack(ctx context.Context, f readerAtCloser, size int64) ([]entry, []byt
 	if err := s.sumEntries(); err != nil {
 		return nil, nil, err
 	}
-	entries := make([]entry, len(s.objects))
-	for i := range s.objects {
-		entries[i] = s.objects[i].entry
-	}
-	return entries, sum, nil
+	return s.objects, sum, nil
 }
 
 // countingReader counts what is read. It is an io.ByteReader, so that inflating
@@ -93,7 +96,10 @@ func (s *scanner) scan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.objects = make([]scanned, 0, min(count, 1<<16))
+	if int64(count) > s.p.size/minEntry {
+		return fmt.Errorf("%w: the pack claims %d objects in %d bytes", ErrDamaged, count, s.p.size)
+	}
+	s.objects, s.kin = make([]entry, 0, count), make([]kin, 0, count)
 	var z io.ReadCloser
 	for i := range count {
 		if i%1024 == 0 && ctx.Err() != nil {
@@ -141,11 +147,11 @@ func (s *scanner) one(m *countingReader, z io.ReadCloser) (io.ReadCloser, error)
 	if z, err = resetZlib(z, m); err != nil {
 		return z, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	o := scanned{entry: entry{off: off}, kind: h.kind, base: -1}
-	if err := s.content(&o, h, z); err != nil {
+	id, err := s.content(h, z)
+	if err != nil {
 		return z, err
 	}
-	s.objects = append(s.objects, o)
+	s.objects = append(s.objects, entry{id: id, off: off})
 	return z, nil
 }
 
@@ -156,35 +162,40 @@ func resetZlib(z io.ReadCloser, r io.Reader) (io.ReadCloser, error) {
 	return zlib.NewReader(r)
 }
 
-// content goes through an object's bytes, hashing what is whole.
-func (s *scanner) content(o *scanned, h header, z io.Reader) error {
+// content goes through an object's bytes. It hashes what is whole, and notes of
+// deltas what they are against.
+func (s *scanner) content(h header, z io.Reader) (id Hash, err error) {
 	index := int32(len(s.objects))
+	own := kin{kind: h.kind, child: none, next: none}
 	w := io.Writer(io.Discard)
 	var sum plumbing.Hasher
 	switch h.kind {
 	case plumbing.OFSDeltaObject:
 		base, ok := s.at(h.baseOff)
 		if !ok {
-			return fmt.Errorf("%w: base of a delta is no object", ErrDamaged)
+			return id, fmt.Errorf("%w: base of a delta is no object", ErrDamaged)
 		}
-		o.base = base
-		s.deltas[base] = append(s.deltas[base], index)
+		own.next, s.kin[base].child = s.kin[base].child, index
 	case plumbing.REFDeltaObject:
-		s.waiting[h.base] = append(s.waiting[h.base], index)
+		if last, ok := s.waiting[h.base]; ok {
+			own.next = last
+		}
+		s.waiting[h.base] = index
 	default:
 		sum = plumbing.NewHasher(h.kind, h.size)
 		w = sum
 		s.done++
 	}
+	s.kin = append(s.kin, own)
 	// One byte more than announced is enough to see that it is too many.
 	n, err := io.Copy(w, io.LimitReader(z, h.size+1))
 	if err != nil || n != h.size {
-		return errors.Join(fmt.Errorf("%w: object of %d bytes has %d or more", ErrDamaged, h.size, n), err)
+		return id, errors.Join(fmt.Errorf("%w: object of %d bytes has %d or more", ErrDamaged, h.size, n), err)
 	}
 	if sum.Hash != nil {
-		o.id = sum.Sum()
+		id = sum.Sum()
 	}
-	return nil
+	return id, nil
 }
 
 // sumEntries computes the CRCs that an index has for each entry's raw bytes: in
@@ -220,30 +231,40 @@ func (s *scanner) at(off int64) (int32, bool) {
 
 // frame is a base whose deltas are being resolved.
 type frame struct {
-	data []byte
-	todo []int32
+	data          []byte
+	byOff, byName int32 // the next delta of either sort; none when there is no more
+}
+
+func (f *frame) empty() bool { return f.byOff == none && f.byName == none }
+
+// pop takes the next delta.
+func (s *scanner) pop(f *frame) (i int32) {
+	if f.byOff != none {
+		i, f.byOff = f.byOff, s.kin[f.byOff].next
+		return i
+	}
+	i, f.byName = f.byName, s.kin[f.byName].next
+	return i
 }
 
 // resolve finds the ids of all deltas.
 func (s *scanner) resolve(ctx context.Context) error {
 	for i := range s.objects {
-		if s.objects[i].kind.IsDelta() {
+		if s.kin[i].kind.IsDelta() {
 			continue
 		}
-		index := int32(i)
-		todo := s.against(index)
-		if len(todo) == 0 {
+		root := s.against(int32(i))
+		if root.empty() {
 			continue
 		}
 		h, err := s.p.headerAt(s.objects[i].off)
 		if err != nil {
 			return err
 		}
-		data, err := s.p.data(h, maxObject)
-		if err != nil {
+		if root.data, err = s.p.data(h, maxObject); err != nil {
 			return err
 		}
-		if err := s.family(ctx, s.objects[i].kind, frame{data, todo}); err != nil {
+		if err := s.family(ctx, s.kin[i].kind, root); err != nil {
 			return err
 		}
 	}
@@ -254,13 +275,13 @@ func (s *scanner) resolve(ctx context.Context) error {
 }
 
 // against takes the deltas against an object whose id is known.
-func (s *scanner) against(i int32) []int32 {
-	todo := s.deltas[i]
+func (s *scanner) against(i int32) frame {
+	f := frame{byOff: s.kin[i].child, byName: none}
 	if named, ok := s.waiting[s.objects[i].id]; ok {
-		todo = append(todo, named...)
+		f.byName = named
 		delete(s.waiting, s.objects[i].id)
 	}
-	return todo
+	return f
 }
 
 // family resolves all that descends from one base, depth first. A base is let
@@ -272,8 +293,8 @@ func (s *scanner) family(ctx context.Context, kind Kind, root frame) error {
 			return context.Cause(ctx)
 		}
 		top := &stack[len(stack)-1]
-		base, i := top.data, top.todo[0]
-		if top.todo = top.todo[1:]; len(top.todo) == 0 {
+		base, i := top.data, s.pop(top)
+		if top.empty() {
 			held -= len(base)
 			stack = stack[:len(stack)-1]
 		}
@@ -281,8 +302,9 @@ func (s *scanner) family(ctx context.Context, kind Kind, root frame) error {
 		if err != nil {
 			return err
 		}
-		if todo := s.against(i); len(todo) > 0 {
-			stack, held = append(stack, frame{data, todo}), held+len(data)
+		if f := s.against(i); !f.empty() {
+			f.data = data
+			stack, held = append(stack, f), held+len(data)
 		}
 		if held > maxStack || len(stack) > maxChain {
 			return fmt.Errorf("%w: resolving deltas takes more than %d bytes", ErrTooBig, maxStack)
