@@ -127,13 +127,50 @@ func TestNothingOfTheMountsIsSeenOutside(t *testing.T) {
 	if strings.Contains(string(mounts), s.cfg.Root) {
 		t.Error("mounts of a service are mounted here")
 	}
-	inside, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.pid(t, "web")), "mountinfo"))
+	var got []string
+	for place, options := range s.mounts(t, "web") {
+		if rest, ok := strings.CutPrefix(place, s.lay.rootfs("web", s.releaseNames("web")[0])); ok {
+			readOnly, _, _ := strings.Cut(options, ",")
+			got = append(got, readOnly+" "+rest)
+		}
+	}
+	slices.Sort(got)
+	want := []string{"ro ", "ro /dev", "rw /dev/null", "rw /dev/urandom", "rw /dev/zero", "rw /tmp"}
+	for _, file := range []string{hostsFile, resolvConf, caBundle} {
+		if _, err := os.Stat(file); err == nil {
+			want = append(want, "ro "+file)
+		}
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("mounts (-want +got)\n%s", diff)
+	}
+}
+
+// mounts maps the mount points of a service's namespace to their options. A
+// process in it sees only those below its root; the thread of the shim that
+// made the namespace sees all.
+func (s *scene) mounts(t *testing.T, name string) map[string]string {
+	t.Helper()
+	tasks := filepath.Join("/proc", strconv.Itoa(s.shimPID(t, name)), "task")
+	entries, err := os.ReadDir(tasks)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(inside), s.lay.rootfs("web", s.releaseNames("web")[0])) {
-		t.Errorf("the service does not have its root mounted:\n%s", inside)
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(tasks, e.Name(), "mountinfo"))
+		if err != nil || !strings.Contains(string(text), s.lay.root) {
+			continue
+		}
+		out := map[string]string{}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			out[f[4]] = f[5]
+		}
+		return out
 	}
+	t.Fatal("no thread of the shim has a namespace with mounts")
+	return nil
 }
 
 func TestWhoAProcessRunsAs(t *testing.T) {
