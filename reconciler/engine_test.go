@@ -260,6 +260,27 @@ prod-5 rollback a succeeded restores prod-1
 `)
 }
 
+func TestTwoRollbacksThatWereShownTheSamePlanGoBackOnce(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	w.mustDeploy("b")
+	w.mustDeploy("c")
+	shown, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod, Options: reconciler.Options{DryRun: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := reconciler.RollbackRequest{Environment: prod, Options: reconciler.Options{Shown: shown.Plan}}
+	if out, err := w.Rollback(t.Context(), req); err != nil || out.Deployment.Status != stella.Succeeded {
+		t.Fatalf("%+v, %v", out.Deployment, err)
+	}
+	if out, err := w.Rollback(t.Context(), req); !errors.Is(err, stella.ErrConflict) || out.Deployment != nil {
+		t.Errorf("want a conflict, got %+v, %v", out.Deployment, err)
+	}
+	if w.runs() != "bb" {
+		t.Errorf("runs %s, want bb", w.runs())
+	}
+}
+
 func TestARevertMadeElsewhereCountsAsARollback(t *testing.T) {
 	w := newWorld(t)
 	w.reconcile()

@@ -106,6 +106,17 @@ func agreed(p Plan, env *configrepo.Environment, o Options) error {
 	return nil
 }
 
+// asShown checks that a rollback still is the one that was shown: the same way
+// back to the same content. What it has to do on the targets may differ.
+func asShown(p Plan, o Options) error {
+	if o.Shown == nil || p.Tree == o.Shown.Tree && slices.Equal(p.Reverts, o.Shown.Reverts) {
+		return nil
+	}
+	err := fmt.Errorf("%s changed meanwhile: the rollback that was shown leads to release %s and undoes %d commits, now it would lead to %s and undo %d: %w",
+		p.Environment, o.Shown.Release, len(o.Shown.Reverts), p.Release, len(p.Reverts), stella.ErrConflict)
+	return stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", p.Environment))
+}
+
 // changedFiles lists the files in which two trees differ below path, at most
 // maxFiles of them.
 func changedFiles(ctx context.Context, from, to GitTree, dir string) ([]FileChange, error) {

@@ -18,7 +18,11 @@ type Options struct {
 	// Confirmed.
 	PlanHash  string
 	Confirmed bool // a person typed the environment's name
-	DryRun    bool // plan, and change nothing
+	// Shown is the plan that whoever asks was shown first; nil for none. A
+	// rollback is refused when by now it would lead elsewhere or undo something
+	// else: two people who go back at once go back once.
+	Shown  *Plan
+	DryRun bool // plan, and change nothing
 	// Timeout bounds waiting for a lock and for the end; zero means 10 minutes.
 	Timeout time.Duration
 	// Detach returns as soon as the commit is pushed and somebody else applies.

@@ -31,6 +31,9 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 	if req.DryRun {
 		return Outcome{Plan: &j.in.plan, Nothing: j.in.plan.Empty && j.cand == nil}, nil
 	}
+	if err := asShown(j.in.plan, req.Options); err != nil {
+		return Outcome{Plan: &j.in.plan}, err
+	}
 	if err := agreed(j.in.plan, sc.env, req.Options); err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}

@@ -221,3 +221,11 @@ func (c *command) killAfter(n int, wait time.Duration) bool {
 	<-c.ended
 	return c.result.code == -1
 }
+
+// send sends the process a signal.
+func (c *command) send(s os.Signal) {
+	c.t.Helper()
+	if err := c.cmd.Process.Signal(s); err != nil {
+		c.t.Fatal(err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 )
 
 func TestEveryExitCodeIsReachedAndNamesTheNextCommand(t *testing.T) {
+	t.Parallel()
 	rolling := plan{targets: 2, more: "rollout: {strategy: rolling, batch: 1, onFailure: pause}\n", verify: "  timeout: 1s\n"}
 	quick := plan{verify: "  timeout: 1s\n"}
 	for name, c := range map[string]struct {
@@ -88,14 +89,9 @@ func waitInVain(t *testing.T, w *world) result {
 	r := w.stella("deploy", production, "--artifact", w.pushed("2.0.0"), "--timeout", "1s")
 	// The first interrupt lets the step under way end, and that is the long
 	// watch; the second ends the process.
-	interrupt := func() {
-		if err := long.cmd.Process.Signal(syscall.SIGINT); err != nil {
-			t.Error(err)
-		}
-	}
-	interrupt()
+	long.send(syscall.SIGINT)
 	long.says("interrupted")
-	interrupt()
+	long.send(syscall.SIGINT)
 	if killed := long.wait(); killed.code != 130 {
 		t.Errorf("want exit code 130 after two interrupts: %s", killed)
 	}

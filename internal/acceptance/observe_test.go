@@ -2,13 +2,11 @@ package acceptance_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,24 +39,20 @@ type process struct {
 // value when nobody does.
 func (w *world) running(target target, service string) process {
 	w.t.Helper()
-	for _, pid := range listening(w.t, target.address, w.ports[service]) {
-		start, ok := startTime(pid)
-		if ok {
-			return process{pid, start, w.app.version(w, pid)}
-		}
-	}
-	return process{}
+	return w.allRunning()[target.name+"/"+service]
 }
 
-// allRunning are the processes of every service on every target, by
+// allRunning are the processes that listen for the services of the targets, by
 // "target/service".
 func (w *world) allRunning() map[string]process {
 	w.t.Helper()
+	sockets, owners := listening(w.t), socketsOf(processesBelow(w.dir))
 	all := map[string]process{}
 	for _, target := range w.targets {
 		for _, s := range w.services {
-			if p := w.running(target, s); p.PID != 0 {
-				all[target.name+"/"+s] = p
+			pid := owners[sockets[fmt.Sprintf("%s:%d", target.address, w.ports[s])]]
+			if start, ok := startTime(pid); ok {
+				all[target.name+"/"+s] = process{pid, start, w.app.version(w, pid)}
 			}
 		}
 	}
@@ -85,37 +79,48 @@ func (w *world) everywhere(version string) map[string]string {
 	return all
 }
 
-// listening returns the pids that listen on an address, oldest first: a server
-// that forks for each connection passes its socket on.
-func listening(t *testing.T, address string, port int) []int {
+// listening returns the sockets that wait for connections, by address and port.
+func listening(t *testing.T) map[string]string {
 	t.Helper()
 	table, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ip := netip.MustParseAddr(address).As4()
-	slices.Reverse(ip[:]) // in this machine's byte order, proc_net(5)
-	local := fmt.Sprintf("%s:%04X", strings.ToUpper(hex.EncodeToString(ip[:])), port)
-	const listen = "0A"
+	const listen = "0A" // proc_net(5)
+	sockets := map[string]string{}
 	for row := range strings.Lines(string(table)) {
-		if f := strings.Fields(row); len(f) > 9 && f[1] == local && f[3] == listen {
-			return socketHolders("socket:[" + f[9] + "]")
+		f := strings.Fields(row)
+		if len(f) < 10 || f[3] != listen {
+			continue
 		}
+		var a, b, c, d byte // an address of 32 bits in this machine's byte order
+		var port int
+		if _, err := fmt.Sscanf(f[1], "%02X%02X%02X%02X:%04X", &d, &c, &b, &a, &port); err != nil {
+			t.Fatalf("/proc/net/tcp: %q: %v", row, err)
+		}
+		sockets[fmt.Sprintf("%d.%d.%d.%d:%d", a, b, c, d, port)] = "socket:[" + f[9] + "]"
 	}
-	return nil
+	return sockets
 }
 
-func socketHolders(socket string) []int {
-	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*") // the pattern is well formed
-	var pids []int
-	for _, fd := range fds {
-		if link, err := os.Readlink(fd); err == nil && link == socket {
-			pid, _ := strconv.Atoi(strings.Split(fd, "/")[2])
-			pids = append(pids, pid)
+// socketsOf says which of the processes has each socket: the one with the
+// lowest pid, since a server that forks for a connection passes its socket on.
+func socketsOf(pids []int) map[string]int {
+	owners := map[string]int{}
+	for _, pid := range pids {
+		dir := fmt.Sprintf("/proc/%d/fd", pid)
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			continue // it ended
+		}
+		for _, fd := range fds {
+			link, err := os.Readlink(filepath.Join(dir, fd.Name()))
+			if owner, known := owners[link]; err == nil && (!known || pid < owner) {
+				owners[link] = pid
+			}
 		}
 	}
-	slices.Sort(pids)
-	return slices.Compact(pids)
+	return owners
 }
 
 // startTime is when a process started, in ticks after boot; false when it is
@@ -263,13 +268,19 @@ func (w *world) soundLedger() []stella.Deployment {
 	w.t.Helper()
 	w.must("orch", "db", "verify")
 	all := w.deployments()
+	const atHand = 100 // older ones are kept as far as somebody may go back to them
+	first := max(0, len(all)-atHand)
 	for i, d := range all {
-		if want := int64(i + 1); d.Sequence != want || d.ID != fmt.Sprintf("production-%d", want) {
-			w.t.Errorf("record %d of the ledger is %s with sequence %d", i+1, d.ID, d.Sequence)
+		want := all[first].Sequence + int64(i-first)
+		if i >= first && (d.Sequence != want || d.ID != fmt.Sprintf("production-%d", want)) {
+			w.t.Errorf("%s has sequence %d, want %d", d.ID, d.Sequence, want)
 		}
 		if d.Status.Open() {
 			w.t.Errorf("%s is still %s", d.ID, d.Status)
 		}
+	}
+	if len(all) > 0 && first == 0 && all[0].Sequence != 1 {
+		w.t.Errorf("the first record is %s", all[0].ID)
 	}
 	var locks struct{ Locks []stella.Lock }
 	if w.document(&locks, "orch", "locks", "list", production); len(locks.Locks) != 0 {

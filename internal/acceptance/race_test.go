@@ -2,6 +2,7 @@ package acceptance_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +74,7 @@ func (w *world) releasesOf(service string) []string {
 }
 
 func TestEightComponentsThatAreDeployedAtOnceAllGetThere(t *testing.T) {
+	t.Parallel()
 	for name, connect := range transports() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -115,6 +117,7 @@ func TestEightComponentsThatAreDeployedAtOnceAllGetThere(t *testing.T) {
 }
 
 func TestOfEightVersionsOfOneComponentTheLastOneOnTheBranchRuns(t *testing.T) {
+	t.Parallel()
 	for name, connect := range transports() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -179,4 +182,71 @@ func truthful(t *testing.T, results []result, all []stella.Deployment) {
 			t.Errorf("%s is said to be deployed, the ledger has no such verified deployment: %s", version, r)
 		}
 	}
+}
+
+func TestTwoPeopleWhoRollBackAtOnceRollBackOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, plan{})
+	w.must("reconcile", production)
+	w.must("deploy", production, "--artifact", w.pushed("1.1.0"))
+	w.must("deploy", production, "--artifact", w.pushed("1.2.0"))
+
+	line := []string{"rollback", production}
+	var codes []int
+	for _, r := range w.race([][]string{line, line}) {
+		codes = append(codes, r.code)
+		if r.code == 5 && !strings.Contains(r.stderr, "changed meanwhile") {
+			t.Errorf("the second one is not told that the environment changed: %s", r)
+		}
+	}
+	if slices.Sort(codes); !slices.Equal(codes, []int{0, 5}) {
+		t.Errorf("the exit codes are %v, want one 0 and one 5", codes)
+	}
+	if d := w.agreed("1.1.0"); d.Kind != stella.KindRollback {
+		t.Errorf("%s is in effect, a %s", d.ID, d.Kind)
+	}
+	if all := w.soundLedger(); len(all) != 4 {
+		t.Errorf("the ledger has %d deployments, want 4", len(all))
+	}
+}
+
+// TestARollbackIsRefusedOnceSomebodyElseRolledBack has somebody else roll back
+// before each request of a rollback in turn, up to the one that would record it.
+func TestARollbackIsRefusedOnceSomebodyElseRolledBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, plan{})
+	var faults gittest.Faults
+	slow := gittest.HTTP(t, w.bare, &faults)
+	w.must("reconcile", production)
+	two := func(older, newer string) {
+		w.must("deploy", production, "--artifact", w.pushed(older))
+		w.must("deploy", production, "--artifact", w.pushed(newer))
+	}
+	two("1.1.0", "1.2.0")
+	w.must("rollback", production, "--repo", slow)
+	two("1.3.0", "1.4.0")
+	faults.Forget()
+	w.must("rollback", production, "--repo", slow)
+	requests := slices.IndexFunc(faults.Requests(), func(r gittest.Seen) bool { return strings.HasSuffix(r.Path, "/git-receive-pack") }) + 1
+	if requests < 3 {
+		t.Fatalf("a rollback recorded itself with request %d: %v", requests, faults.Requests())
+	}
+	for n := 2; n <= requests; n++ {
+		older, newer := fmt.Sprintf("2.%d.0", n), fmt.Sprintf("2.%d.1", n)
+		two(older, newer)
+		var other result
+		seen := 0
+		nth := func(*http.Request) bool { seen++; return seen == n } // matched under a lock
+		faults.Add(nth, 1, gittest.Between(func() { other = w.stella("rollback", production) }))
+		r := w.stella("rollback", production, "--repo", slow)
+		faults.Clear()
+		if other.code != 0 {
+			t.Fatalf("before request %d: %s", n, other)
+		}
+		if r.code != 5 || !strings.Contains(r.stderr, "changed meanwhile") {
+			t.Errorf("somebody else rolled back before request %d of %d; want exit code 5 and what changed: %s", n, requests, r)
+		}
+		w.agreed(older)
+	}
+	w.soundLedger()
 }

@@ -30,9 +30,7 @@ func (w *world) serve() *daemon {
 
 func (d *daemon) signal(s syscall.Signal) result {
 	d.t.Helper()
-	if err := d.cmd.Process.Signal(s); err != nil {
-		d.t.Fatal(err)
-	}
+	d.send(s)
 	return d.wait()
 }
 

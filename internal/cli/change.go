@@ -88,6 +88,7 @@ func (a *App) change(ctx context.Context, env stella.EnvName, o reconciler.Optio
 		return reconciler.Outcome{}, err
 	}
 	a.announce(plan)
+	o.Shown = plan
 	o, err = a.confirm(ctx, env, plan, o)
 	if err != nil {
 		return reconciler.Outcome{}, err
