@@ -1,8 +1,10 @@
 package git_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -339,6 +341,35 @@ func TestAFetchIsBounded(t *testing.T) {
 			}
 			f.Clear()
 			_ = slow.Close()
+		}
+	}
+}
+
+// TestAHostThatSaysNothingIsCut: it accepts connections, and that is all.
+func TestAHostThatSaysNothingIsCut(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	_, env := gittest.SSH(t, seeded(t))
+	for _, url := range []string{"ssh://git@" + l.Addr().String() + "/a.git", "http://" + l.Addr().String() + "/a.git", "https://" + l.Addr().String() + "/a.git"} {
+		r, err := git.Open(t.Context(), git.Options{URL: url, Dir: t.TempDir() + "/c", Getenv: gittest.Getenv(env), Timeout: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if _, err := r.List(t.Context()); !errors.Is(err, stella.ErrUnreachable) || time.Since(start) > 5*time.Second {
+			t.Errorf("%s: %v after %s", url, err, time.Since(start))
+		}
+		_ = r.Close()
+		// With all the time in the world, somebody else ends it.
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("interrupted")
+		time.AfterFunc(100*time.Millisecond, func() { cancel(why) })
+		if _, err := open(t, url, env).List(ctx); !errors.Is(err, why) {
+			t.Errorf("%s: %v, want the cause", url, err)
 		}
 	}
 }

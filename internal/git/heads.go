@@ -95,17 +95,14 @@ func (f *headsFile) update(change func(*heads) bool) error {
 }
 
 // Seen returns the heads as they were last seen, without the network: what
-// Fetch found and Push left. At is when one of them changed last.
+// Fetch found and Push left. At is when one of them changed last. It costs a
+// stat when nothing changed; the map is shared and must not be written to.
 func (r *Repo) Seen(context.Context) (Refs, error) {
 	h, err := r.seen.read()
 	if err != nil {
 		return Refs{}, err
 	}
-	ids := maps.Clone(h.Heads)
-	if ids == nil {
-		ids = map[string]ID{}
-	}
-	return Refs{Default: h.Default, IDs: ids, At: h.At}, nil
+	return Refs{Default: h.Default, IDs: h.Heads, At: h.At}, nil
 }
 
 // AcceptHead accepts that a ref was rewound, deleted or replaced: id becomes its

@@ -11,9 +11,20 @@ import (
 
 // Identity returns who makes commits here, as git would: GIT_AUTHOR_NAME and
 // GIT_AUTHOR_EMAIL, else user.name and user.email of git's configuration, else
-// user and host. When is now.
+// user and host. When is now. The configuration is read once.
 func (r *Repo) Identity(ctx context.Context) Signature {
-	s := Signature{Name: r.opts.Getenv("GIT_AUTHOR_NAME"), Email: r.opts.Getenv("GIT_AUTHOR_EMAIL"), When: time.Now()}
+	r.who.Lock()
+	defer r.who.Unlock()
+	if r.me == (Signature{}) {
+		r.me = r.identity(ctx)
+	}
+	s := r.me
+	s.When = time.Now()
+	return s
+}
+
+func (r *Repo) identity(ctx context.Context) Signature {
+	s := Signature{Name: r.opts.Getenv("GIT_AUTHOR_NAME"), Email: r.opts.Getenv("GIT_AUTHOR_EMAIL")}
 	if s.Name == "" {
 		s.Name = wire.GitConfig(ctx, r.opts.Getenv, "user.name")
 	}

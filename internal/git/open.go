@@ -39,6 +39,9 @@ type Repo struct {
 	overlay overlay       // what was built and not pushed
 	rebuilt atomic.Int64  // when the cache was last rebuilt, Unix time; 0 never
 	healing sync.Mutex    // one rebuild at a time
+
+	who sync.Mutex // guards me
+	me  Signature  // who makes commits here; empty until it is asked for
 }
 
 // Open opens the cache of a remote, making it if need be, and does not speak to

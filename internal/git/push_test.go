@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -321,6 +322,24 @@ func TestAPushThatIsInterruptedIsStillResolved(t *testing.T) {
 	f.Add(gittest.Push, 1, gittest.After(cancel, nil))
 	if err := r.Push(ctx, []git.Update{{Ref: gittest.Branch, Old: head, New: b.Commit}}, b); err != nil {
 		t.Errorf("got %v, want nil since it had landed", err)
+	}
+}
+
+// TestATerminalsInterruptDoesNotReachTheServer: it goes to all of a process
+// group, and must not end a push under way.
+func TestATerminalsInterruptDoesNotReachTheServer(t *testing.T) {
+	bare := seeded(t)
+	file := filepath.Join(t.TempDir(), "pgid")
+	gittest.Hook(t, bare, "pre-receive", "cut -d' ' -f5 /proc/$$/stat > "+file)
+	r := open(t, bare)
+	head := fetch(t, r)
+	b := commit(t, r, head, "a", "2")
+	if err := r.Push(t.Context(), []git.Update{{Ref: gittest.Branch, Old: head, New: b.Commit}}, b); err != nil {
+		t.Fatal(err)
+	}
+	group, err := os.ReadFile(file)
+	if err != nil || strings.TrimSpace(string(group)) == fmt.Sprint(syscall.Getpgrp()) {
+		t.Errorf("the hook runs in process group %q, %v, which is ours", group, err)
 	}
 }
 

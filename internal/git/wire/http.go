@@ -217,10 +217,10 @@ func transportError(err error) error {
 func checkResponse(resp *http.Response, accept string) error {
 	switch code := resp.StatusCode; {
 	case code == http.StatusForbidden:
-		return stella.WithHint(notLetIn(fmt.Errorf("%w: the server forbids it", stella.ErrDenied)), "check what the credentials may do")
+		return stella.WithHint(notLetIn(fmt.Errorf("%w: the server forbids it", stella.ErrDenied)), "check with 'git ls-remote' what the credentials may do")
 	case code == http.StatusNotFound || code == http.StatusGone:
 		return stella.WithHint(notLetIn(fmt.Errorf("%w: the server knows no such repository", stella.ErrNotFound)),
-			"check the repository's address; some servers say this when the credentials do not suffice")
+			"check the repository's address with 'git ls-remote'; some servers say this when the credentials do not suffice")
 	case code == http.StatusRequestEntityTooLarge:
 		return notLetIn(fmt.Errorf("%w: the server says that it is too large", stella.ErrRefused))
 	case code == http.StatusTooManyRequests || code == http.StatusServiceUnavailable:
@@ -234,7 +234,7 @@ func checkResponse(resp *http.Response, accept string) error {
 	if got = strings.TrimSpace(got); got != accept {
 		return stella.WithHint(
 			fmt.Errorf("%w: the answer is %s and not Git's protocol", stella.ErrUnreachable, orNothing(safe.Clip(got, 60))),
-			"check the repository's address, and whether a login page of the network or a proxy answers in its place")
+			"check the repository's address with 'git ls-remote', and whether a login page of the network or a proxy answers in its place")
 	}
 	return nil
 }

@@ -144,7 +144,7 @@ func parse(raw string, allowHTTP []string) (*Endpoint, error) {
 		return nil, reason("its host is not valid")
 	case scheme == "ssh":
 		return ep.checkSSH()
-	case scheme == "http" && !loopback(ep.Host) && !slices.Contains(allowHTTP, ep.Host):
+	case scheme == "http" && !loopback(ep.Host) && !slices.ContainsFunc(allowHTTP, func(h string) bool { return strings.EqualFold(h, ep.Host) }):
 		return nil, reason("http is not encrypted, and the host is not one where that is allowed; use https")
 	}
 	ep.Path = strings.TrimRight(u.EscapedPath(), "/")
