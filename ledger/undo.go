@@ -41,7 +41,12 @@ func (b Book) Previous() (stella.Deployment, bool) {
 // oldest first, and the app tree that runs, empty when targets differ.
 func (b Book) candidates() (entries []int, running string) {
 	s := b.stack()
-	last, ok := b.Last()
+	// A deployment that has begun counts as what runs, whether or not anybody
+	// has recorded yet that its driver died.
+	last, ok := b.Running()
+	if !ok {
+		last, ok = b.Last()
+	}
 	if !ok {
 		return s.entries, ""
 	}

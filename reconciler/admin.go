@@ -2,7 +2,9 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -131,6 +133,9 @@ func (e *Engine) end(ctx context.Context, env stella.EnvName, o Options, verb st
 	if err != nil {
 		return err
 	}
+	defer e.release(lock.ID)
+	keep, done := e.keepLock(ctx, sc, lock)
+	defer done()
 	r := &run{e: e, scene: sc, survey: sv}
 	err = r.each(targetNames(sc.env), func(name string) error {
 		s := sv.site(name)
@@ -141,7 +146,7 @@ func (e *Engine) end(ctx context.Context, env stella.EnvName, o Options, verb st
 		case !ok:
 			return fmt.Errorf("%s %s: %w", verb, name, stella.ErrUnsupported)
 		}
-		if err := act(stopper, ctx, lock.Fence); err != nil {
+		if err := act(stopper, keep, lock.Fence); err != nil {
 			return fmt.Errorf("%s %s: %w", verb, name, err)
 		}
 		return nil
@@ -149,11 +154,47 @@ func (e *Engine) end(ctx context.Context, env stella.EnvName, o Options, verb st
 	unlockCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	if _, unlockErr := sc.ledger.Append(unlockCtx, env, func(ledger.Book) ([]ledger.Event, error) {
-		return []ledger.Event{ledger.Unlock{LockID: lock.ID, Reason: verb + ": " + o.Reason}}, nil
+		return []ledger.Event{
+			ledger.Note{Summary: e.ended(sc, verb, o.Reason)},
+			ledger.Unlock{LockID: lock.ID, Reason: verb + ": " + o.Reason},
+		}, nil
 	}); err == nil {
 		err = unlockErr
 	}
 	return err
+}
+
+// ended is the summary of an environment that a person stopped or deleted.
+func (e *Engine) ended(sc *scene, verb, reason string) ledger.Summary {
+	s := sc.book.State.Summary
+	past := map[string]string{"stop": "stopped", "delete": "deleted"}[verb]
+	s.Health, s.At = stella.HealthUnknown, time.Now().UTC()
+	s.Reason = strings.TrimSuffix(fmt.Sprintf("%s on its targets by %s: %s", past, e.cfg.Actor, reason), ": ")
+	return s
+}
+
+// keepLock renews a lock that no deployment holds until the returned context
+// ends; it ends by itself when the lock is lost.
+func (e *Engine) keepLock(ctx context.Context, sc *scene, lock stella.Lock) (context.Context, context.CancelFunc) {
+	ctx, lose := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(ledger.RenewEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			_, err := sc.ledger.Append(ctx, sc.name, func(ledger.Book) ([]ledger.Event, error) {
+				return []ledger.Event{ledger.Progress{LockID: lock.ID}}, nil
+			})
+			if errors.Is(err, stella.ErrFenced) || errors.Is(err, stella.ErrLocked) {
+				lose(err)
+			}
+		}
+	}()
+	return ctx, func() { lose(errEnded) }
 }
 
 // lockFor takes the environment's lock for work that is not a deployment.
@@ -162,18 +203,20 @@ func (e *Engine) lockFor(ctx context.Context, sc *scene, sv *survey, purpose str
 	if err != nil {
 		return stella.Lock{}, err
 	}
-	w := sc.ledger.NewWatch()
+	id := nonce()
+	e.hold(id)
 	book, err := sc.ledger.Append(ctx, sc.name, func(b ledger.Book) ([]ledger.Event, error) {
-		takeover, err := e.free(b, sc, w)
+		takeover, err := e.free(b, sc)
 		if err != nil {
 			return nil, err
 		}
 		return []ledger.Event{ledger.Lock{
-			Lock:     stella.Lock{ID: nonce(), Holder: e.cfg.Actor, Purpose: purpose, Machine: self.String()},
+			Lock:     stella.Lock{ID: id, Holder: e.cfg.Actor, Purpose: purpose, Machine: self.String()},
 			Takeover: takeover, FenceFloor: sv.fence(),
 		}}, nil
 	})
 	if err != nil {
+		e.release(id)
 		return stella.Lock{}, fmt.Errorf("lock %s: %w", sc.name, err)
 	}
 	return *book.State.Lock, nil
@@ -183,6 +226,11 @@ func (e *Engine) lockFor(ctx context.Context, sc *scene, sv *survey, purpose str
 // name: every transition is replayed, and every commit that it names looked up.
 func (e *Engine) VerifyLedger(ctx context.Context, env stella.EnvName) ([]ledger.Report, error) {
 	envs := []stella.EnvName{env}
+	if env != "" {
+		if _, err := e.Book(ctx, env); err != nil {
+			return nil, err // also: there is no such environment
+		}
+	}
 	h, err := e.fetch(ctx, env)
 	if env == "" {
 		var books map[stella.EnvName]ledger.Book

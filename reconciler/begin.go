@@ -20,6 +20,16 @@ type intent struct {
 	reason    string
 	automatic bool
 	opts      Options
+	// uncommitted: its commit is not on the branch yet.
+	uncommitted bool
+}
+
+// commit is what the record names: nothing until the commit exists.
+func (i intent) commit(sc *scene) string {
+	if i.uncommitted {
+		return ""
+	}
+	return string(sc.commit)
 }
 
 // begin records the intent and takes the environment's lock, in one transition:
@@ -28,7 +38,7 @@ type intent struct {
 //
 // It refuses with stella.ErrLocked when a living holder has the lock and with
 // stella.ErrConflict when the ledger is no longer what the plan was made from.
-func (e *Engine) begin(ctx context.Context, sc *scene, in *inspection, why intent, w *ledger.Watch) (*run, error) {
+func (e *Engine) begin(ctx context.Context, sc *scene, in *inspection, why intent) (*run, error) {
 	if err := e.mayWrite(sc.project); err != nil {
 		return nil, err
 	}
@@ -37,18 +47,21 @@ func (e *Engine) begin(ctx context.Context, sc *scene, in *inspection, why inten
 	if err != nil {
 		return nil, fmt.Errorf("name this process: %w", err)
 	}
+	e.hold(r.lockID)
 	book, err := sc.ledger.Append(ctx, sc.name, func(b ledger.Book) ([]ledger.Event, error) {
-		takeover, err := e.free(b, sc, w)
+		takeover, err := e.free(b, sc)
 		if err != nil {
 			return nil, err
 		}
+		r.takeover = takeover != ""
 		r.dep = e.draft(b, sc, in.survey, why)
 		lock := stella.Lock{
 			ID: r.lockID, Holder: e.cfg.Actor, Purpose: purpose(r.dep), Deployment: r.dep.ID, Machine: self.String(),
 		}
-		return []ledger.Event{ledger.Begin{Deployment: r.dep, Lock: lock, Takeover: takeover, FenceFloor: in.survey.fence()}}, nil
+		return []ledger.Event{ledger.Begin{Deployment: r.dep, Lock: lock, Takeover: takeover, FenceFloor: in.survey.fence(), Includes: waiting(b)}}, nil
 	})
 	if err != nil {
+		e.release(r.lockID)
 		return nil, fmt.Errorf("record the intent for %s: %w", sc.name, err)
 	}
 	r.adopt(ctx, book)
@@ -66,7 +79,7 @@ func (e *Engine) mayWrite(p *configrepo.Project) error {
 }
 
 // free says which stale lock may be taken over, empty for a free environment.
-func (e *Engine) free(b ledger.Book, sc *scene, w *ledger.Watch) (takeover string, err error) {
+func (e *Engine) free(b ledger.Book, sc *scene) (takeover string, err error) {
 	if was, is := sc.book.State, b.State; was.Sequence != is.Sequence || was.Current != is.Current || was.Last != is.Last || len(was.Holds) != len(is.Holds) {
 		now, _ := b.Newest()
 		err := fmt.Errorf("%s changed meanwhile: %s is %s: %w", sc.name, now.ID, now.Status, stella.ErrConflict)
@@ -76,7 +89,7 @@ func (e *Engine) free(b ledger.Book, sc *scene, w *ledger.Watch) (takeover strin
 	if lock == nil {
 		return "", nil
 	}
-	if stale, _ := w.Stale(lock); stale {
+	if stale, _ := e.stale(sc.ledger, sc.name, lock); stale {
 		return lock.ID, nil
 	}
 	return "", lockedError(sc.name, *lock)
@@ -102,23 +115,42 @@ func purpose(d stella.Deployment) string {
 func (e *Engine) draft(b ledger.Book, sc *scene, sv *survey, why intent) stella.Deployment {
 	d := stella.Deployment{
 		SchemaVersion: 1, Environment: sc.name, Sequence: b.State.Sequence + 1, Kind: why.kind, Status: stella.Running,
-		Commit: string(sc.commit), Tree: string(sc.app), Shared: sc.shared, Release: sc.release.Release.Version,
+		Commit: why.commit(sc), Tree: string(sc.app), Shared: sc.shared, Release: sc.release.Release.Version,
 		Components: map[string]string{}, Restores: why.restores, Reverts: orEmpty(why.reverts), Automatic: why.automatic,
 		Actor: e.cfg.Actor, Reason: why.reason, Incident: why.opts.Incident, StartedAt: time.Now().UTC(),
-		Forced: orEmpty(why.opts.Force), Desired: sc.desired.Digest, Steps: []stella.Step{}, Targets: []stella.TargetResult{},
+		Forced: orEmpty(why.opts.Force), Desired: sc.desired.Digest, Steps: []stella.Step{},
 	}
 	d.ID = fmt.Sprintf("%s-%d", d.Environment, d.Sequence)
 	for name, a := range sc.release.Release.Components {
 		d.Components[name] = a.String()
 	}
+	d.Targets = results(sv)
+	return d
+}
+
+// results are the targets' parts of a deployment that has touched nothing.
+func results(sv *survey) []stella.TargetResult {
+	out := make([]stella.TargetResult, 0, len(sv.sites))
 	for _, s := range sv.sites {
 		t := stella.TargetResult{Name: s.spec.Name, Status: stella.TargetUntouched, Before: running(s.live), After: map[string]string{}}
 		if s.err != nil {
 			t.Status, t.Error = stella.TargetOwed, s.unreachable()
 		}
-		d.Targets = append(d.Targets, t)
+		out = append(out, t)
 	}
-	return d
+	return out
+}
+
+// waiting are the deployments that were asked for and are carried out by the one
+// that begins: it brings the branch's head, which has all of them.
+func waiting(b ledger.Book) []string {
+	var ids []string
+	for _, d := range b.Open() {
+		if d.Status == stella.Pending {
+			ids = append(ids, d.ID)
+		}
+	}
+	return ids
 }
 
 func orEmpty(list []string) []string {
@@ -167,11 +199,12 @@ func (r *run) renew(held context.Context) {
 			return
 		case <-tick.C:
 		}
+		began := time.Now()
 		err := r.progress(held)
 		switch {
 		case err == nil:
-			last = time.Now()
-		case errors.Is(err, stella.ErrFenced), errors.Is(err, stella.ErrLocked), time.Since(last) > ledger.DefaultLease:
+			last = began // the lease runs from when it was asked for
+		case errors.Is(err, stella.ErrFenced), errors.Is(err, stella.ErrLocked), time.Since(last) > ledger.DefaultLease-ledger.RenewEvery:
 			r.lock.lose(fmt.Errorf("the lock on %s was lost: %w", r.dep.Environment, err))
 			return
 		default:

@@ -17,6 +17,18 @@ type change struct {
 	// draft makes the commit's edits and message for a head. It may refuse, when
 	// the head has changed in a way that it was not planned for.
 	draft func(ctx context.Context, onto *source) ([]git.Edit, string, error)
+	// agreed is what somebody agreed to; where it is set, a commit that wants
+	// something else is not pushed.
+	agreed *source
+}
+
+// admits refuses a candidate that is not what was agreed to.
+func (c change) admits(cand *candidate) error {
+	if c.agreed == nil || c.agreed.app == cand.want.app && c.agreed.desired.Digest == cand.want.desired.Digest {
+		return nil
+	}
+	err := fmt.Errorf("commit %.12s came in between: %w", cand.onto.commit, errOtherPlan)
+	return stella.WithHint(err, "run the same command with --dry-run again and look at what changed")
 }
 
 // candidate is a change as a commit, built and not pushed.
@@ -90,6 +102,9 @@ func (e *Engine) push(ctx context.Context, c change, cand *candidate) (*candidat
 			return nil, err
 		}
 		if cand, err = e.build(ctx, c, onto); err != nil {
+			return nil, err
+		}
+		if err := c.admits(cand); err != nil {
 			return nil, err
 		}
 	}

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/ledger"
@@ -25,6 +26,7 @@ const (
 	actStop    act = "stop"    // nothing can be done until somebody decides
 	actWait    act = "wait"    // somebody else is at it
 	actApply   act = "apply"   // bring the targets to the commit
+	actSettle  act = "settle"  // bring owed targets there, as soon as one of them answers
 	actGoBack  act = "go back" // finish a rollback: the head is held and the targets may still run it
 )
 
@@ -36,13 +38,14 @@ type facts struct {
 	hold    *stella.Hold       // that forbids the head; nil for none
 	locked  bool               // by a holder that lives
 	retry   bool               // a person asked
+	stuck   bool               // the last rollbacks could not even begin
 }
 
 // settled reports whether the targets are known to run the current deployment:
 // nothing touched them after it.
 func (f facts) settled() bool {
 	return f.current != nil && f.scene.book.State.Current == f.current.ID &&
-		(f.newest.Status == stella.Succeeded || f.newest.Status == stella.Errored)
+		f.newest.Status == stella.Succeeded
 }
 
 // asDesired reports whether the current deployment is what the head asks for.
@@ -53,6 +56,42 @@ func (f facts) asDesired() bool {
 // tried reports whether the newest deployment is of the head's content.
 func (f facts) tried() bool {
 	return f.newest != nil && f.newest.Desired == f.scene.desired.Digest && f.newest.Tree == string(f.scene.app)
+}
+
+// owes reports whether nothing but owed targets keeps the newest deployment
+// from being whole.
+func (f facts) owes() bool {
+	if f.newest.Status != stella.Partial || len(f.scene.book.State.Owed) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(f.newest.Targets, func(t stella.TargetResult) bool {
+		return t.Status != stella.TargetVerified && t.Status != stella.TargetOwed
+	})
+}
+
+// restored is the deployment that the newest one goes back to, nil for none.
+func (f facts) restored() *stella.Deployment {
+	d, ok := f.scene.book.Deployment(f.newest.Restores)
+	if !ok {
+		return nil
+	}
+	return &d
+}
+
+// maxErrored is how often a rollback that can not begin is tried by itself.
+const maxErrored = 3
+
+// stuck reports whether the newest deployments are rollbacks that could not
+// begin, one after the other.
+func stuck(b ledger.Book) bool {
+	n := 0
+	for _, d := range slices.Backward(b.Deployments) {
+		if d.Kind != stella.KindRollback || d.Status != stella.Errored {
+			break
+		}
+		n++
+	}
+	return n >= maxErrored
 }
 
 type rule struct {
@@ -75,6 +114,13 @@ func rules() []rule {
 			"the commit is invalid", func(f facts) bool { return f.scene.invalid != nil },
 			func(f facts) verdict {
 				return verdict{act: actStop, sync: stella.Invalid, reason: f.scene.invalid.Error()}
+			},
+		},
+		{
+			"going back can not begin", func(f facts) bool { return f.hold != nil && f.stuck && !f.retry },
+			func(f facts) verdict {
+				d, _ := f.scene.book.Newest()
+				return verdict{act: actStop, sync: stella.Held, reason: fmt.Sprintf("%s could not begin, %d times: %s", d.ID, maxErrored, d.Error)}
 			},
 		},
 		{
@@ -102,6 +148,15 @@ func rules() []rule {
 			"tried and rejected", func(f facts) bool { return f.tried() && !f.retry && f.newest.Status == stella.Failed },
 			func(f facts) verdict {
 				return verdict{act: actStop, sync: stella.SyncFailed, reason: fmt.Sprintf("%s failed: %s", f.newest.ID, f.newest.Error)}
+			},
+		},
+		{
+			"targets are owed", func(f facts) bool { return f.tried() && !f.retry && f.owes() },
+			func(f facts) verdict {
+				return verdict{
+					act: actSettle, sync: stella.SyncPartial, kind: f.newest.Kind, restores: f.restored(),
+					reason: fmt.Sprintf("%s still owes %s", f.newest.ID, strings.Join(f.scene.book.State.Owed, ", ")),
+				}
 			},
 		},
 		{
@@ -153,8 +208,12 @@ func (sc *scene) decide(locked, retry bool) verdict {
 	if d, ok := sc.book.LastGood(); ok {
 		f.current = &d
 	}
+	f.stuck = stuck(sc.book)
 	if sc.invalid == nil {
 		f.hold = heldBy(sc.book.State.Holds, sc.source)
+	}
+	if f.hold != nil && f.tried() && slices.Contains(f.newest.Forced, ForceHold) {
+		f.hold = nil // somebody forced it, and said why
 	}
 	for _, r := range rules() {
 		if r.when(f) {
@@ -164,10 +223,11 @@ func (sc *scene) decide(locked, retry bool) verdict {
 	panic("reconciler: no rule matches") // the last one always does
 }
 
-// newest returns the newest deployment that has begun, nil for none.
+// newest returns the newest deployment that has begun and touched something, or
+// still may; nil for none.
 func newest(b ledger.Book) *stella.Deployment {
 	for _, d := range slices.Backward(b.Deployments) {
-		if d.Status != stella.Pending && d.Status != stella.Superseded {
+		if d.Status != stella.Pending && d.Status != stella.Superseded && d.Status != stella.Errored {
 			return &d
 		}
 	}

@@ -39,6 +39,10 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 	j.in.plan.Commit = string(sc.commit)
 	j.in.plan.Reverts = orEmpty(why.reverts)
 	if cand != nil {
+		j.intent.uncommitted = true
+		if why.opts.PlanHash != "" || why.opts.Confirmed {
+			c.agreed = want
+		}
 		files, err := changedFiles(ctx, sc.tree, want.tree, configrepo.AppPath(sc.project, sc.name))
 		if err != nil {
 			return nil, err
@@ -52,16 +56,19 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 
 // drive carries a job out: intent and lock, commit, targets, outcome, and the
 // automatic rollback where that is called for.
-func (e *Engine) drive(ctx context.Context, j *job, w *ledger.Watch) (Outcome, error) {
+func (e *Engine) drive(ctx context.Context, j *job) (Outcome, error) {
 	lockAt := time.Now()
-	r, err := e.begin(ctx, j.scene, j.in, j.intent, w)
+	r, err := e.begin(ctx, j.scene, j.in, j.intent)
 	if err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
-	defer r.lock.lose(errEnded)
+	defer r.letGo()
+	r.bad = j.bad
 	r.past(stella.StepPreflight, j.planned, j.checked)
 	r.past(stella.StepLock, lockAt, time.Now())
-	err = r.land(ctx, j)
+	if err = r.lookAgain(ctx, j); err == nil {
+		err = r.land(ctx, j)
+	}
 	if err == nil {
 		err = r.execute(ctx)
 	}
@@ -69,7 +76,35 @@ func (e *Engine) drive(ctx context.Context, j *job, w *ledger.Watch) (Outcome, e
 	if err != nil {
 		return r.failed(ctx, err, out)
 	}
-	return r.succeeded(ctx, j.bad, out)
+	return r.succeeded(ctx, out)
+}
+
+// letGo ends the tenure of the lock, whether or not that could be recorded.
+func (r *run) letGo() {
+	r.lock.lose(errEnded)
+	r.e.release(r.lockID)
+}
+
+// lookAgain runs preflight once more where the lock was taken over: who had it
+// may have changed targets after they were observed.
+func (r *run) lookAgain(ctx context.Context, j *job) error {
+	if !r.takeover {
+		return nil
+	}
+	in := r.e.preflight(ctx, r.scene.source, r.scene.book, j.intent.kind, j.intent.opts)
+	r.survey = in.survey
+	in.plan.Files, in.plan.Reverts = r.plan.Files, r.plan.Reverts
+	r.plan = in.plan
+	r.mu.Lock()
+	r.dep.Targets = results(in.survey)
+	r.mu.Unlock()
+	if o := j.intent.opts; o.PlanHash != "" && o.PlanHash != in.plan.Hash {
+		return errors.Join(fmt.Errorf("what the holder before left makes another plan: %w", errOtherPlan), errUntouched)
+	}
+	if err := refusal("take over from the holder before", in.plan); err != nil {
+		return errors.Join(err, errUntouched)
+	}
+	return nil
 }
 
 // past adds a step that ended before the deployment had a trace.
@@ -100,6 +135,7 @@ func (r *run) land(ctx context.Context, j *job) error {
 	if err != nil {
 		return errors.Join(err, errUntouched)
 	}
+	r.landed = true
 	return r.retarget(ctx, j, landed)
 }
 
@@ -118,6 +154,9 @@ func (r *run) retarget(ctx context.Context, j *job, landed *candidate) error {
 	}
 	in := r.e.preflight(ctx, landed.want, r.scene.book, j.intent.kind, j.intent.opts)
 	r.survey, r.plan = in.survey, in.plan
+	r.mu.Lock()
+	r.dep.Targets = results(in.survey)
+	r.mu.Unlock()
 	if err := refusal("deploy what landed on the branch", in.plan); err != nil {
 		return errors.Join(err, errUntouched)
 	}
@@ -133,12 +172,9 @@ func images(s *source) map[string]string {
 }
 
 // succeeded records a verified deployment. Owed targets make it partial.
-func (r *run) succeeded(ctx context.Context, bad *source, out Outcome) (Outcome, error) {
+func (r *run) succeeded(ctx context.Context, out Outcome) (Outcome, error) {
 	r.end(ctx, nil)
-	var hold *stella.Hold
-	if bad != nil && bad.app != r.scene.app {
-		hold = newHold(bad, r.dep.ID, r.scene.desired, r.e.cfg.Actor, r.dep.Reason)
-	}
+	hold := r.holding()
 	d, err := r.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event {
 		return append(r.outcome(d, hold), r.lifted(b, d)...)
 	})
@@ -147,6 +183,15 @@ func (r *run) succeeded(ctx context.Context, bad *source, out Outcome) (Outcome,
 		out.Sync, out.Reason = stella.SyncPartial, "targets are owed"
 	}
 	return out, err
+}
+
+// holding is what to hold from now on: what a rollback went away from, as soon
+// as its commit is on the branch, however it ends.
+func (r *run) holding() *stella.Hold {
+	if r.bad == nil || !r.landed || r.bad.app == r.scene.app {
+		return nil
+	}
+	return newHold(r.bad, r.dep.ID, r.scene.desired, r.e.cfg.Actor, r.dep.Reason)
 }
 
 // lifted ends the holds on what was deployed by force and verified: it is known
@@ -180,7 +225,8 @@ func (r *run) failed(ctx context.Context, why error, out Outcome) (Outcome, erro
 		r.notify(Warned{Environment: r.dep.Environment, Text: "no automatic rollback: " + no})
 		r.note("no automatic rollback: " + no)
 	}
-	d, err := r.record(ctx, func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, nil) })
+	hold := r.holding()
+	d, err := r.record(ctx, func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, hold) })
 	out.Deployment, out.Commit = &d, d.Commit
 	if err == nil && d.Status == stella.Errored {
 		err = untouchedError(d, why)

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/ledger"
@@ -25,8 +26,11 @@ type Config struct {
 	Actor string
 	// Identity signs commits that the engine makes.
 	Identity git.Signature
-	Version  string
-	Logger   *slog.Logger
+	// Alone says that no other engine of this process works on the repository: a
+	// lock that names this process and is not the engine's own was left behind.
+	Alone   bool
+	Version string
+	Logger  *slog.Logger
 	// Notify hears every event, one at a time; nil for nobody.
 	Notify func(Event)
 }
@@ -40,9 +44,17 @@ type Engine struct {
 
 	headsMu sync.Mutex // guards heads
 	heads   Heads      // as last read, for polls that find the same commit
+
+	mu      sync.Mutex                       // guards what follows
+	ledgers map[string]*ledger.Ledger        // by ref prefix
+	watches map[stella.EnvName]*ledger.Watch // how long a lock was seen unchanged, over all passes
+	mine    map[string]bool                  // ids of the locks that this engine holds
 }
 
 // New returns an engine.
 func New(cfg Config) *Engine {
-	return &Engine{cfg: cfg, events: notifier{tell: cfg.Notify}}
+	return &Engine{
+		cfg: cfg, events: notifier{tell: cfg.Notify},
+		ledgers: map[string]*ledger.Ledger{}, watches: map[stella.EnvName]*ledger.Watch{}, mine: map[string]bool{},
+	}
 }

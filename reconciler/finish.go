@@ -59,7 +59,8 @@ func (r *run) status(ctx context.Context, d stella.Deployment, err error) stella
 // uniform reports whether every target was observed on one content: all on the
 // new one, or all on what they ran before.
 func (r *run) uniform(ctx context.Context) bool {
-	allNew, allOld := true, true
+	_, settled := r.scene.book.Current() // what they ran before was one recorded content
+	allNew, allOld := true, settled
 	for _, s := range r.survey.sites {
 		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), observeTimeout)
 		live, err := s.observeAgain(look)

@@ -61,6 +61,8 @@ func (r *run) goBack(ctx context.Context, good stella.Deployment, out Outcome) (
 		return out, recordErr
 	}
 	back := &run{e: r.e, scene: j.scene, survey: j.in.survey, plan: j.in.plan, opts: r.opts, lockID: nonce()}
+	r.e.hold(back.lockID)
+	defer r.e.release(back.lockID)
 	lockAt := time.Now()
 	d, err := r.handOver(ctx, back, j)
 	out.Deployment, out.Commit = &d, d.Commit
@@ -118,7 +120,7 @@ func (r *run) handOver(ctx context.Context, back *run, j *job) (stella.Deploymen
 		}
 		back.dep = r.e.draft(b, back.scene, back.survey, j.intent)
 		return append(events, ledger.Begin{
-			Deployment: back.dep, Takeover: r.lockID, FenceFloor: back.survey.fence(),
+			Deployment: back.dep, Takeover: r.lockID, FenceFloor: back.survey.fence(), Includes: waiting(b),
 			Lock: stella.Lock{ID: back.lockID, Holder: r.e.cfg.Actor, Purpose: purpose(back.dep), Deployment: back.dep.ID, Machine: self.String()},
 		})
 	})

@@ -5,15 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
 )
 
-// Heads is what the branch asks for, told by ids alone: nothing of an
-// environment is read. Environments whose key is the same as before ask for the
-// same.
+// Heads is what the branch asks for, and how far the ledgers are, told by ids
+// alone. An environment whose key is the same as before needs no pass.
 type Heads struct {
 	Commit string
 	At     time.Time
@@ -21,7 +21,7 @@ type Heads struct {
 }
 
 // Heads looks at the remote. A poll that finds nothing changed costs one list of
-// refs. The keys must not be changed.
+// refs.
 func (e *Engine) Heads(ctx context.Context) (Heads, error) {
 	h, err := e.fetch(ctx)
 	if err != nil {
@@ -29,16 +29,21 @@ func (e *Engine) Heads(ctx context.Context) (Heads, error) {
 	}
 	e.headsMu.Lock()
 	defer e.headsMu.Unlock()
-	if e.heads.Commit == string(h.commit) {
-		e.heads.At = h.at
-		return e.heads, nil
+	if e.heads.Commit != string(h.commit) {
+		if e.heads, err = keys(ctx, h); err != nil {
+			e.heads = Heads{}
+			return Heads{}, err
+		}
 	}
-	if e.heads, err = keys(ctx, h); err != nil {
-		e.heads = Heads{}
+	out := Heads{Commit: e.heads.Commit, At: h.at, Keys: make(map[stella.EnvName]string, len(e.heads.Keys))}
+	for name, key := range e.heads.Keys {
+		// What somebody else did to an environment is worth a look too.
+		out.Keys[name] = key + string(h.refs[ledgerRef(h.project.LedgerRef, name)])
 	}
-	return e.heads, err
+	return out, nil
 }
 
+// keys identifies what a commit asks of every environment.
 func keys(ctx context.Context, h *head) (Heads, error) {
 	refs, err := configrepo.Environments(ctx, h.tree, h.project)
 	if err != nil {
@@ -56,27 +61,27 @@ func keys(ctx context.Context, h *head) (Heads, error) {
 }
 
 // surroundings identifies all that an environment may depend on outside its own
-// directory: stella.yaml and whatever may be a shared directory.
+// directory: stella.yaml and whatever may be a shared directory. From the top
+// down to the project's root it takes in everything but the way there, and at
+// the root all but the environments and baselines themselves.
 func surroundings(ctx context.Context, h *head) (string, error) {
-	entries, err := h.tree.Entries(ctx, "")
-	if err != nil {
-		return "", err
-	}
 	sum := sha256.New()
-	for _, entry := range entries {
-		if entry.Name == "envs" || entry.Name == "baselines" || h.project.Root != "" && entry.Name == firstPart(h.project.Root) {
-			continue
+	dir, rest := "", h.project.Root
+	for {
+		next, after, _ := strings.Cut(rest, "/")
+		entries, err := h.tree.Entries(ctx, dir)
+		if err != nil {
+			return "", err
 		}
-		_, _ = io.WriteString(sum, entry.Name+"\x00"+entry.ID+"\x00") // a hash never fails
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
-}
-
-func firstPart(path string) string {
-	for i := range len(path) {
-		if path[i] == '/' {
-			return path[:i]
+		for _, entry := range entries {
+			if entry.Name == next && next != "" || next == "" && (entry.Name == "envs" || entry.Name == "baselines") {
+				continue
+			}
+			_, _ = io.WriteString(sum, dir+"/"+entry.Name+"\x00"+entry.ID+"\x00") // a hash never fails
 		}
+		if next == "" {
+			return hex.EncodeToString(sum.Sum(nil)), nil
+		}
+		dir, rest = strings.TrimPrefix(dir+"/"+next, "/"), after
 	}
-	return path
 }

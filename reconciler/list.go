@@ -66,7 +66,7 @@ func (e *Engine) summary(ctx context.Context, h *head, env stella.EnvName) Envir
 func summarise(st EnvironmentStatus) EnvironmentSummary {
 	s := EnvironmentSummary{
 		Name: st.Environment, Sync: st.Sync, Health: st.Health, Release: st.Desired.Release, Commit: st.SeenCommit,
-		Drifted: st.Drift.Count > 0, Ready: st.Ready.Ready, Locked: st.Lock != nil, Held: st.Sync == stella.Held, Reason: st.Reason,
+		Drifted: st.Drift.Count > 0, Ready: st.Ready.Ready, Locked: st.Lock != nil, Held: len(st.Holds) > 0, Reason: st.Reason,
 	}
 	if st.Current != nil {
 		s.Release, s.Deployment = st.Current.Release, st.Current.ID
@@ -202,10 +202,14 @@ func (e *Engine) Locks(ctx context.Context, env stella.EnvName) ([]LockStatus, e
 	if err != nil {
 		return nil, err
 	}
+	h, err := e.fetch(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := []LockStatus{}
 	for _, name := range sortedNames(books) {
 		if lock := books[name].Lock(time.Now()); lock != nil {
-			out = append(out, *lockStatus(name, *lock, e.cfg.Ledger(DefaultLedgerRef).NewWatch()))
+			out = append(out, *e.lockStatus(e.ledger(h), name, *lock))
 		}
 	}
 	return out, nil

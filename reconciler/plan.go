@@ -37,7 +37,7 @@ func Compute(s Situation) Plan {
 			t := TargetPlan{Target: name, Batch: i + 1, Changes: []stella.Change{}, Actions: []stella.Action{}}
 			if live, ok := s.Live[name]; ok {
 				want, _ := s.Desired.Target(name)
-				t.Changes = drift.Compare(want, live, s.Environment.Drift.Ignore, s.Now)
+				t.Changes = append(t.Changes, drift.Compare(want, live, s.Environment.Drift.Ignore, s.Now)...)
 				t.Actions = actions(want, t.Changes)
 			}
 			p.Empty = p.Empty && len(t.Actions) == 0

@@ -96,7 +96,7 @@ func forced(o Options, what string) bool {
 // agreed checks that the plan is the one that somebody agreed to.
 func agreed(p Plan, env *configrepo.Environment, o Options) error {
 	if o.PlanHash != "" && o.PlanHash != p.Hash {
-		err := fmt.Errorf("the plan is %s now, not %s: %w", p.Hash, o.PlanHash, stella.ErrConflict)
+		err := fmt.Errorf("%w: %s, not %s", errOtherPlan, p.Hash, o.PlanHash)
 		return stella.WithHint(err, "run the same command with --dry-run again and look at what changed")
 	}
 	if env.Protected && o.PlanHash == "" && !o.Confirmed {

@@ -15,18 +15,14 @@ import (
 // lock; an automatic one comes back later.
 func (e *Engine) Reconcile(ctx context.Context, req ReconcileRequest) (Outcome, error) {
 	deadline := time.Now().Add(req.timeout())
-	var watch *ledger.Watch
 	for conflicts := 0; ; {
 		sc, err := e.look(ctx, req.Environment)
 		if err != nil {
 			return Outcome{Sync: stella.SyncUnknown}, err
 		}
-		if watch == nil {
-			watch = sc.ledger.NewWatch()
-		}
-		out, err := e.pass(ctx, sc, req, watch)
+		out, err := e.pass(ctx, sc, req)
 		waits := errors.Is(err, stella.ErrLocked) && !req.Automatic && !req.DryRun
-		lost := errors.Is(err, stella.ErrConflict) && out.Deployment == nil
+		lost := errors.Is(err, stella.ErrConflict) && !errors.Is(err, errOtherPlan) && out.Deployment == nil
 		if conflicts++; !waits && (!lost || conflicts > maxConflicts) {
 			return out, err
 		}
@@ -45,11 +41,11 @@ func (e *Engine) Reconcile(ctx context.Context, req ReconcileRequest) (Outcome, 
 }
 
 // pass does what the rules decide for a scene that was just read.
-func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest, w *ledger.Watch) (Outcome, error) {
+func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Outcome, error) {
 	lock := sc.book.Lock(time.Now())
 	locked := false
 	if lock != nil {
-		stale, _ := w.Stale(lock)
+		stale, _ := e.stale(sc.ledger, sc.name, lock)
 		locked = !stale
 	}
 	v := sc.decide(locked, req.Retry)
@@ -69,20 +65,23 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest, w *l
 			e.remember(ctx, sc, v, req)
 			return out, nil
 		}
-		return e.heal(ctx, sc, v, req, w)
+		return e.heal(ctx, sc, v, req)
 	case actGoBack:
 		j, err := e.restore(ctx, sc, *v.restores, e.because(v, req))
 		if err != nil {
 			return out, err
 		}
-		return e.carryOutPass(ctx, j, req, w)
+		return e.carryOutPass(ctx, j, req)
 	}
-	why := e.because(v, req)
-	j, err := e.inspect(ctx, sc, why, nil, nil)
+	j, err := e.inspect(ctx, sc, e.because(v, req), nil, nil)
 	if err != nil {
 		return out, err
 	}
-	return e.carryOutPass(ctx, j, req, w)
+	if v.act == actSettle && !j.in.survey.anyOf(sc.book.State.Owed) {
+		out.Plan = &j.in.plan
+		return out, nil // none of them answers yet
+	}
+	return e.carryOutPass(ctx, j, req)
 }
 
 // because is the intent of a pass.
@@ -97,7 +96,7 @@ func (e *Engine) because(v verdict, req ReconcileRequest) intent {
 	return why
 }
 
-func (e *Engine) carryOutPass(ctx context.Context, j *job, req ReconcileRequest, w *ledger.Watch) (Outcome, error) {
+func (e *Engine) carryOutPass(ctx context.Context, j *job, req ReconcileRequest) (Outcome, error) {
 	out := Outcome{Plan: &j.in.plan, Sync: stella.OutOfSync, Reason: j.intent.reason}
 	if req.DryRun {
 		return out, nil
@@ -111,16 +110,15 @@ func (e *Engine) carryOutPass(ctx context.Context, j *job, req ReconcileRequest,
 		out.Reason = err.Error()
 		return out, err
 	}
-	return e.drive(ctx, j, w)
+	return e.drive(ctx, j)
 }
 
 // carryOut is drive for a request that waits for the lock as long as it was
 // told. What was planned must still hold when the lock is free.
 func (e *Engine) carryOut(ctx context.Context, j *job, o Options) (Outcome, error) {
 	deadline := time.Now().Add(o.timeout())
-	w := j.scene.ledger.NewWatch()
 	for {
-		out, err := e.drive(ctx, j, w)
+		out, err := e.drive(ctx, j)
 		if errors.Is(err, stella.ErrFrozen) || !errors.Is(err, stella.ErrLocked) || time.Now().After(deadline) {
 			return out, err
 		}
@@ -138,7 +136,7 @@ func (e *Engine) carryOut(ctx context.Context, j *job, o Options) (Outcome, erro
 
 // heal brings targets that differ from the deployment in effect back to it. An
 // environment that is as it should be is left alone and nothing is recorded.
-func (e *Engine) heal(ctx context.Context, sc *scene, v verdict, req ReconcileRequest, w *ledger.Watch) (Outcome, error) {
+func (e *Engine) heal(ctx context.Context, sc *scene, v verdict, req ReconcileRequest) (Outcome, error) {
 	why := e.because(v, req)
 	why.reason = req.Reason
 	if why.reason == "" {
@@ -151,19 +149,22 @@ func (e *Engine) heal(ctx context.Context, sc *scene, v verdict, req ReconcileRe
 	if j.in.plan.Empty && len(j.in.plan.Findings) == 0 {
 		return Outcome{Plan: &j.in.plan, Nothing: true, Sync: v.sync, Deployment: v.restores}, nil
 	}
-	return e.carryOutPass(ctx, j, req, w)
+	return e.carryOutPass(ctx, j, req)
 }
 
 // remember writes a changed status to the ledger; an unchanged one and a dry run
 // cost nothing. That it could not be written stops nobody.
 func (e *Engine) remember(ctx context.Context, sc *scene, v verdict, req ReconcileRequest) {
-	s := sc.book.State.Summary
 	reason := firstLine(v.reason)
-	if req.DryRun || s.Sync == v.sync && s.Reason == reason {
+	if s := sc.book.State.Summary; req.DryRun || e.mayWrite(sc.project) != nil || s.Sync == v.sync && s.Reason == reason {
 		return
 	}
-	s.Sync, s.Reason, s.Commit, s.At = v.sync, reason, string(sc.commit), time.Now().UTC()
-	if _, err := sc.ledger.Append(ctx, sc.name, func(ledger.Book) ([]ledger.Event, error) {
+	if _, err := sc.ledger.Append(ctx, sc.name, func(b ledger.Book) ([]ledger.Event, error) {
+		if b.State.Sequence != sc.book.State.Sequence || b.State.Last != sc.book.State.Last || b.State.Lock != nil {
+			return nil, nil // somebody knows better meanwhile
+		}
+		s := b.State.Summary
+		s.Sync, s.Reason, s.Commit, s.At = v.sync, reason, string(sc.commit), time.Now().UTC()
 		return []ledger.Event{ledger.Note{Summary: s}}, nil
 	}); err != nil {
 		e.cfg.Logger.WarnContext(ctx, "record status", "environment", sc.name, "err", fmt.Errorf("%s: %w", v.sync, err))

@@ -62,8 +62,9 @@ type RollbackRequest struct {
 // ReconcileRequest asks for one pass.
 type ReconcileRequest struct {
 	Environment stella.EnvName
-	// Retry runs again what failed or was aborted at this commit: a person's
-	// `stella reconcile` does, a poll does not.
+	// Retry runs again what was touched and rejected at this commit: a person's
+	// `stella reconcile` does, a poll does not. What was aborted goes on either
+	// way.
 	Retry bool
 	// Heal brings drifted targets back even where nothing changed in Git.
 	Heal bool

@@ -54,7 +54,8 @@ func cannotRestore(id string, err error) error {
 	if hint == "" {
 		hint = fmt.Sprintf("run 'stella orch deployments show %s'", id)
 	}
-	if errors.Is(err, stella.ErrUnreachable) || errors.Is(err, stella.ErrConflict) {
+	if errors.Is(err, stella.ErrUnreachable) || errors.Is(err, stella.ErrConflict) || errors.Is(err, stella.ErrDenied) ||
+		errors.Is(err, stella.ErrTampered) || errors.Is(err, context.Canceled) {
 		return stella.WithHint(fmt.Errorf("cannot restore previous version: %s: %w", id, err), hint)
 	}
 	return stella.WithHint(fmt.Errorf("cannot restore previous version: %s: %w: %w", id, stella.ErrRefused, err), hint)
@@ -66,8 +67,8 @@ func destination(b ledger.Book, to string) (stella.Deployment, error) {
 		d, ok := b.Previous()
 		if !ok {
 			return d, stella.WithHint(
-				fmt.Errorf("cannot restore previous version: no other deployment of %s was ever verified: %w", b.State.Environment, stella.ErrRefused),
-				fmt.Sprintf("run 'stella orch deployments list %s'", b.State.Environment))
+				fmt.Errorf("cannot restore previous version: %s: %w", nowhere(b), stella.ErrRefused),
+				fmt.Sprintf("run 'stella orch deployments list %[1]s' and 'stella orch holds list %[1]s', then name one with --to", b.State.Environment))
 		}
 		return d, nil
 	}
@@ -91,6 +92,14 @@ func destination(b ledger.Book, to string) (stella.Deployment, error) {
 			fmt.Errorf("cannot restore previous version: %s was never verified, it is %s: %w", found[0].ID, found[0].Status, stella.ErrRefused), hint)
 	}
 	return found[0], nil
+}
+
+// nowhere says why there is nothing to go back to.
+func nowhere(b ledger.Book) string {
+	if len(b.State.Holds) > 0 {
+		return fmt.Sprintf("nothing older of %s is left that was verified and is not held", b.State.Environment)
+	}
+	return fmt.Sprintf("no older deployment of %s was verified", b.State.Environment)
 }
 
 // restore plans bringing the environment's app back to what a deployment had:

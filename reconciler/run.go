@@ -20,6 +20,13 @@ type run struct {
 	opts    Options
 	lockID  string
 	journal *journal
+	// takeover: the lock was somebody else's, who may have changed targets until
+	// the last moment.
+	takeover bool
+	// bad is what a rollback goes away from, to be held once its commit landed;
+	// nil holds nothing.
+	bad    *source
+	landed bool
 
 	// lock lives as long as the environment's lock is ours.
 	lock tenure

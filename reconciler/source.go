@@ -22,6 +22,7 @@ type head struct {
 	tree    GitTree
 	project *configrepo.Project
 	at      time.Time
+	refs    map[string]git.ID // all refs as they were listed with it
 }
 
 // fetch looks at the remote: the reconciled branch and the ledgers that are
@@ -78,7 +79,7 @@ func (e *Engine) readHead(ctx context.Context, refs git.Refs, branch string) (*h
 	if err != nil {
 		return nil, err
 	}
-	h.branch, h.at = branch, refs.At
+	h.branch, h.at, h.refs = branch, refs.At, refs.IDs
 	return h, nil
 }
 
@@ -148,9 +149,6 @@ func sharedTrees(ctx context.Context, h *head, dirs []string) (map[string]string
 	}
 	return out, nil
 }
-
-// ledger returns the ledger of h's project.
-func (e *Engine) ledger(h *head) *ledger.Ledger { return e.cfg.Ledger(h.project.LedgerRef) }
 
 // scene is all that a decision about one environment starts from.
 type scene struct {

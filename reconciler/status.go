@@ -28,7 +28,10 @@ func (e *Engine) Status(ctx context.Context, env stella.EnvName, observe bool) (
 
 // statusOf is what Git and the ledger say.
 func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
-	lock := sc.lockStatus()
+	var lock *LockStatus
+	if l := sc.book.Lock(time.Now()); l != nil {
+		lock = e.lockStatus(sc.ledger, sc.name, *l)
+	}
 	v := sc.decide(lock != nil && !lock.Stale, false)
 	s := sc.book.State.Summary
 	st := EnvironmentStatus{
@@ -46,9 +49,13 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 		st.Last = withoutSteps(d)
 	}
 	switch v.act {
+	case actNothing:
+		if st.Health == stella.HealthUnknown {
+			st.Reason = s.Reason // who stopped it, and why
+		}
 	case actWait:
 		st.WaitingFor = v.reason
-	case actApply, actGoBack:
+	case actApply, actSettle, actGoBack:
 		st.WaitingFor = fmt.Sprintf("a pass: 'stella serve', or 'stella reconcile %s'", sc.name)
 	}
 	return st
@@ -70,7 +77,7 @@ func withoutSteps(d stella.Deployment) *stella.Deployment {
 func readiness(b ledger.Book) Readiness {
 	d, ok := b.Previous()
 	if !ok {
-		return Readiness{Blockers: []string{"no other deployment was ever verified"}}
+		return Readiness{Blockers: []string{nowhere(b)}}
 	}
 	return Readiness{Ready: true, To: d.ID, Blockers: []string{}}
 }
@@ -83,16 +90,8 @@ func (sc *scene) summary() DesiredSummary {
 	return d
 }
 
-func (sc *scene) lockStatus() *LockStatus {
-	lock := sc.book.Lock(time.Now())
-	if lock == nil {
-		return nil
-	}
-	return lockStatus(sc.name, *lock, sc.ledger.NewWatch())
-}
-
-func lockStatus(env stella.EnvName, l stella.Lock, w *ledger.Watch) *LockStatus {
-	stale, why := w.Stale(&l)
+func (e *Engine) lockStatus(led *ledger.Ledger, env stella.EnvName, l stella.Lock) *LockStatus {
+	stale, why := e.stale(led, env, &l)
 	return &LockStatus{Lock: l, Environment: env, AgeSeconds: time.Since(l.AcquiredAt).Seconds(), Stale: stale, StaleReason: why}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,12 +62,37 @@ func (e *Engine) openSites(ctx context.Context, project *configrepo.Project, env
 	return s
 }
 
+// observe opens and observes a target. One that hangs is as good as one that is
+// not there, and stops nobody else.
 func (s *site) observe(ctx context.Context, targets Targets, spec TargetSpec) {
-	if s.target, s.err = targets.Open(ctx, spec); s.err != nil {
-		s.target = nil
-		return
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	type found struct {
+		target Target
+		live   stella.State
+		err    error
 	}
-	s.live, s.err = s.target.Observe(ctx)
+	done := make(chan found, 1)
+	go func() {
+		var f found
+		if f.target, f.err = targets.Open(ctx, spec); f.err == nil {
+			f.live, f.err = f.target.Observe(ctx)
+		} else {
+			f.target = nil
+		}
+		done <- f
+	}()
+	select {
+	case f := <-done:
+		s.target, s.live, s.err = f.target, f.live, f.err
+	case <-ctx.Done():
+		s.err = fmt.Errorf("no answer for %s: %w: %w", observeTimeout, stella.ErrUnreachable, context.Cause(ctx))
+	}
+}
+
+// anyOf reports whether one of the named targets answered.
+func (s *survey) anyOf(names []string) bool {
+	return slices.ContainsFunc(s.sites, func(site *site) bool { return site.err == nil && slices.Contains(names, site.spec.Name) })
 }
 
 func (s *survey) live() map[string]stella.State {
@@ -184,13 +210,16 @@ func (s *survey) find(ctx context.Context, a stella.Artifact, desired *configrep
 	return check
 }
 
-// kept reports whether every target that needs the artifact still has it.
+// kept reports whether every target that needs the artifact, and could be
+// reached, still has it.
 func (s *survey) kept(ctx context.Context, a stella.Artifact, desired *configrepo.Desired) bool {
+	asked := false
 	for _, site := range s.sites {
 		want, _ := desired.Target(site.spec.Name)
-		if !needs(want, a) {
+		if !needs(want, a) || site.err != nil {
 			continue
 		}
+		asked = true
 		keeper, ok := site.target.(Keeper)
 		if !ok {
 			return false
@@ -199,7 +228,7 @@ func (s *survey) kept(ctx context.Context, a stella.Artifact, desired *configrep
 			return false
 		}
 	}
-	return true
+	return asked
 }
 
 func needs(s stella.State, a stella.Artifact) bool {

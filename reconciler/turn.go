@@ -32,17 +32,16 @@ func (o Options) timeout() time.Duration {
 // carries out all that waits there.
 func (e *Engine) together(ctx context.Context, j *job, components map[string]stella.Artifact) (Outcome, error) {
 	o := j.intent.opts
-	w := j.scene.ledger.NewWatch()
 	if j.scene.env.Apply == configrepo.ApplyServe && !o.ApplyHere {
-		return e.leaveToOthers(ctx, j, components, w, false)
+		return e.leaveToOthers(ctx, j, components, false)
 	}
-	out, err := e.drive(ctx, j, w)
+	out, err := e.drive(ctx, j)
 	switch {
 	case errors.Is(err, stella.ErrFrozen):
 		return out, err // by hand: nothing goes to the branch behind its back
 	case errors.Is(err, stella.ErrLocked):
-		return e.leaveToOthers(ctx, j, components, w, true)
-	case errors.Is(err, stella.ErrConflict) && out.Deployment == nil:
+		return e.leaveToOthers(ctx, j, components, true)
+	case errors.Is(err, stella.ErrConflict) && !errors.Is(err, errOtherPlan) && out.Deployment == nil:
 		return out, errors.Join(errLedgerMoved, err)
 	}
 	return out, err
@@ -51,45 +50,59 @@ func (e *Engine) together(ctx context.Context, j *job, components map[string]ste
 // leaveToOthers pushes a deploy's commit without the lock and waits until its
 // digests are verified, or something newer took their place. When turn is set
 // it applies itself as soon as the lock is free.
-func (e *Engine) leaveToOthers(ctx context.Context, j *job, components map[string]stella.Artifact, w *ledger.Watch, turn bool) (Outcome, error) {
+func (e *Engine) leaveToOthers(ctx context.Context, j *job, components map[string]stella.Artifact, turn bool) (Outcome, error) {
 	out := Outcome{Plan: &j.in.plan}
 	since := j.scene.book.State.Sequence
-	if j.change != nil {
-		landed, err := e.push(ctx, *j.change, j.cand)
+	if !turn {
+		asked, err := e.request(ctx, j)
 		if err != nil {
 			return out, err
 		}
-		out.Commit = string(landed.built.Commit)
+		out.Deployment, since = &asked, asked.Sequence
 	}
-	if !turn {
-		if err := e.request(ctx, j, out.Commit); err != nil {
-			return out, err
+	if j.change != nil {
+		landed, err := e.push(ctx, *j.change, j.cand)
+		if err != nil {
+			return out, errors.Join(err, e.withdraw(ctx, j, out.Deployment, err))
 		}
+		out.Commit = string(landed.built.Commit)
 	}
 	if j.intent.opts.Detach {
 		out.Detached, out.Sync = true, stella.OutOfSync
 		return out, nil
 	}
-	ask := &waiter{e: e, env: j.scene.name, components: components, since: since, watch: w, turn: turn, opts: j.intent.opts}
+	ask := &waiter{e: e, env: j.scene.name, components: components, since: since, turn: turn, opts: j.intent.opts}
 	followed, err := ask.wait(ctx)
 	followed.Plan, followed.Commit = out.Plan, out.Commit
 	return followed, err
 }
 
-// request records the intent of a deploy that somebody else will apply.
-func (e *Engine) request(ctx context.Context, j *job, commit string) error {
+// request records the intent of a deploy that somebody else will apply. A frozen
+// environment refuses it, before anything is pushed.
+func (e *Engine) request(ctx context.Context, j *job) (stella.Deployment, error) {
+	var d stella.Deployment
 	_, err := j.scene.ledger.Append(ctx, j.scene.name, func(b ledger.Book) ([]ledger.Event, error) {
-		d := e.draft(b, j.scene, j.in.survey, j.intent)
+		d = e.draft(b, j.scene, j.in.survey, j.intent)
 		d.Status = stella.Pending
-		if commit != "" {
-			d.Commit = commit
-		}
 		return []ledger.Event{ledger.Request{Deployment: d}}, nil
 	})
 	if err != nil {
-		return fmt.Errorf("record the request for %s: %w", j.scene.name, err)
+		return d, fmt.Errorf("record the request for %s: %w", j.scene.name, err)
 	}
-	return nil
+	return d, nil
+}
+
+// withdraw ends a request whose commit could not be pushed.
+func (e *Engine) withdraw(ctx context.Context, j *job, asked *stella.Deployment, why error) error {
+	if asked == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	_, err := j.scene.ledger.Append(ctx, j.scene.name, func(ledger.Book) ([]ledger.Event, error) {
+		return []ledger.Event{ledger.Abort{ID: asked.ID, Reason: firstLine(why.Error())}}, nil
+	})
+	return err
 }
 
 // waiter waits for digests that are on the branch to be deployed.
@@ -98,7 +111,6 @@ type waiter struct {
 	env        stella.EnvName
 	components map[string]stella.Artifact
 	since      int64 // deployments up to this sequence began before ours was there
-	watch      *ledger.Watch
 	turn       bool
 	opts       Options
 }
@@ -142,8 +154,8 @@ func (w *waiter) look(ctx context.Context, told *string) (Outcome, bool, error) 
 		}
 		return Outcome{}, false, err
 	}
-	if out, done := w.delivered(sc.book); done {
-		return out, true, nil
+	if out, found := w.delivered(sc.book); found {
+		return out, out.Rollback == nil || !out.Rollback.Status.Open(), nil
 	}
 	if err := w.replaced(sc); err != nil {
 		return Outcome{}, false, err
@@ -151,7 +163,7 @@ func (w *waiter) look(ctx context.Context, told *string) (Outcome, bool, error) 
 	lock := sc.book.Lock(time.Now())
 	stale, why := true, ""
 	if lock != nil {
-		stale, why = w.watch.Stale(lock)
+		stale, why = w.e.stale(sc.ledger, w.env, lock)
 	}
 	if lock != nil && !stale {
 		w.tell(told, holding(*lock))
@@ -161,11 +173,15 @@ func (w *waiter) look(ctx context.Context, told *string) (Outcome, bool, error) 
 		w.tell(told, strings.TrimSpace("the daemon, which applies for "+string(w.env)+" "+why))
 		return pending(sc.book), false, nil
 	}
-	out, err := w.e.pass(ctx, sc, ReconcileRequest{Environment: w.env, Retry: true, Options: w.opts}, w.watch)
+	out, err := w.e.pass(ctx, sc, ReconcileRequest{Environment: w.env, Retry: true, Options: w.opts})
+	if errors.Is(err, errOtherPlan) {
+		return out, false, err
+	}
 	if errors.Is(err, stella.ErrConflict) || errors.Is(err, stella.ErrLocked) {
 		return Outcome{}, false, nil // somebody else took the turn
 	}
-	return out, err == nil && (out.Deployment != nil || out.Sync == stella.Held), err
+	ours := out.Deployment != nil && w.has(out.Deployment.Components)
+	return out, err == nil && (ours || out.Sync == stella.Held), err
 }
 
 // holding says who has a lock and what for, with the deployment that can be
@@ -195,7 +211,8 @@ func (w *waiter) tell(told *string, what string) {
 	}
 }
 
-// delivered finds the deployment that carried the wanted digests out.
+// delivered finds the deployment that carried the wanted digests out, and the
+// automatic rollback that followed, which may not have ended.
 func (w *waiter) delivered(b ledger.Book) (Outcome, bool) {
 	for i, d := range slices.Backward(b.Deployments) {
 		if d.Sequence <= w.since {
@@ -209,7 +226,7 @@ func (w *waiter) delivered(b ledger.Book) (Outcome, bool) {
 			out.Sync, out.Reason = stella.SyncFailed, d.Error
 			out.Rollback = rollbackAfter(b, i)
 		}
-		return out, out.Rollback == nil || !out.Rollback.Status.Open()
+		return out, true
 	}
 	return Outcome{}, false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/ledger"
@@ -33,7 +34,7 @@ func (e *Engine) RollbackStatus(ctx context.Context, env stella.EnvName) (Rollba
 		return st, nil
 	}
 	for _, s := range e.openSites(ctx, sc.project, sc.env, sc.book).sites {
-		w := witness(s, *want)
+		w := witness(s, *want, sc.placed(s.spec.Name))
 		st.Agrees = st.Agrees && w.OK
 		st.Witnesses.Targets = append(st.Witnesses.Targets, w)
 	}
@@ -78,7 +79,22 @@ func (sc *scene) recorded(want stella.Deployment) LedgerWitness {
 	return w
 }
 
-func witness(s *site, want stella.Deployment) TargetWitness {
+// placed are the services that a target is to run, by name.
+func (sc *scene) placed(target string) []string {
+	var names []string
+	if sc.desired == nil {
+		return nil
+	}
+	state, _ := sc.desired.Target(target)
+	for _, r := range state.Resources {
+		if name, ok := strings.CutPrefix(string(r.ID), "service/"); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func witness(s *site, want stella.Deployment, placed []string) TargetWitness {
 	w := TargetWitness{Name: s.spec.Name, Running: map[string]string{}}
 	if s.err != nil {
 		w.Error = s.err.Error()
@@ -97,6 +113,11 @@ func witness(s *site, want stella.Deployment) TargetWitness {
 		a, err := stella.ParseArtifact(image)
 		if got, runs := w.Running[name]; err == nil && runs && got != string(a.Digest) {
 			w.OK, w.Error = false, fmt.Sprintf("%s runs %s, not %s", name, stella.Digest(got).Short(), a.Digest.Short())
+		}
+	}
+	for _, name := range placed {
+		if w.Running[name] == "" {
+			w.OK, w.Error = false, name+" does not run"
 		}
 	}
 	if why := troubles(s.live); why != "" {

@@ -3,12 +3,11 @@ package benchmark_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,7 +78,7 @@ func bare(b *testing.B) string {
 
 func open(dir, url string) (*git.Repo, error) {
 	return git.Open(context.Background(), git.Options{
-		URL: url, Dir: dir, Getenv: gittest.Getenv(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		URL: url, Dir: dir, Getenv: gittest.Getenv(), Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -103,7 +102,7 @@ func measure(n int, fn func(i int) error) (cost, error) {
 		walls, cpus = append(walls, time.Since(start)), append(cpus, cpuTime()-cpu)
 	}
 	median := func(d []time.Duration) time.Duration {
-		sort.Slice(d, func(i, j int) bool { return d[i] < d[j] })
+		slices.Sort(d)
 		return d[len(d)/2]
 	}
 	return cost{median(walls), median(cpus)}, nil
@@ -159,7 +158,7 @@ func probes() map[string]func(url, dir string) (cost, error) {
 				}
 				walls, total.cpu = append(walls, c.wall), c.cpu
 			}
-			sort.Slice(walls, func(i, j int) bool { return walls[i] < walls[j] })
+			slices.Sort(walls)
 			total.wall = walls[len(walls)/2]
 			return total, nil
 		},

@@ -2,7 +2,6 @@ package benchmark_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -37,7 +36,7 @@ func engine(url, dir string, notify func(reconciler.Event)) (*reconciler.Engine,
 		Ledger: func(prefix string) *ledger.Ledger {
 			return ledger.New(ledger.NewGitStore(repo, prefix), ledger.Options{Version: "bench", Actor: "bench"})
 		},
-		Version: "bench", Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Notify: notify,
+		Version: "bench", Logger: slog.New(slog.DiscardHandler), Notify: notify,
 	}), repo, nil
 }
 

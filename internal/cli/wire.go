@@ -88,7 +88,7 @@ func (a *App) wire(ctx context.Context, w wiring) (*wired, error) {
 			})
 		},
 		Journals: filepath.Join(w.state, "journals"),
-		Actor:    actor, Identity: me, Version: a.version(), Logger: w.log, Notify: w.notify,
+		Actor:    actor, Alone: true, Identity: me, Version: a.version(), Logger: w.log, Notify: w.notify,
 	})
 	return &wired{engine: engine, repo: repo}, nil
 }
@@ -105,7 +105,7 @@ func (w *wired) protected(ctx context.Context, env stella.EnvName, commit string
 	if err != nil {
 		return false, fmt.Errorf("read commit %s: %w", shortID(commit), err)
 	}
-	t := commitTree{tree}
+	t := reconciler.TreeOf(tree)
 	p, err := configrepo.ReadProject(ctx, t)
 	if err != nil {
 		return false, err
@@ -115,27 +115,4 @@ func (w *wired) protected(ctx context.Context, env stella.EnvName, commit string
 		return false, err
 	}
 	return e.Protected, nil
-}
-
-// commitTree is a commit's tree as configrepo reads one.
-type commitTree struct{ t *git.Tree }
-
-var _ configrepo.Tree = commitTree{}
-
-// Entries implements configrepo.Tree.
-func (c commitTree) Entries(ctx context.Context, dir string) ([]configrepo.Entry, error) {
-	entries, err := c.t.Entries(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]configrepo.Entry, len(entries))
-	for i, e := range entries {
-		all[i] = configrepo.Entry{Name: e.Name, Mode: e.Mode, ID: string(e.ID), SizeBytes: e.SizeBytes}
-	}
-	return all, nil
-}
-
-// Read implements configrepo.Tree.
-func (c commitTree) Read(ctx context.Context, path string, maxBytes int64) ([]byte, error) {
-	return c.t.Read(ctx, path, maxBytes)
 }

@@ -16,6 +16,9 @@ import (
 // daemon is the state of a running Run.
 type daemon struct {
 	cfg Config
+	// failed is told when a pass ended with an error, so that the wait is made
+	// anew; it has room for one.
+	failed chan struct{}
 
 	mu           sync.Mutex // guards what follows
 	environments map[stella.EnvName]*environment
@@ -27,6 +30,7 @@ type daemon struct {
 // is busy with it owns it.
 type environment struct {
 	key     string // what was asked for when it was last settled; empty: look again
+	tried   string // what was asked for when it last ended with an error
 	busy    bool
 	backoff *backoff.ExponentialBackOff
 	next    time.Time // not before, after an error
@@ -43,13 +47,23 @@ func (d *daemon) loop(ctx context.Context, wake <-chan struct{}) {
 	slots := make(chan struct{}, maxPasses)
 	for ctx.Err() == nil {
 		d.look(ctx, &passes, slots)
+		d.sleep(ctx, wake)
+	}
+	passes.Wait()
+}
+
+// sleep returns when it is time for the next look.
+func (d *daemon) sleep(ctx context.Context, wake <-chan struct{}) {
+	for {
 		select {
+		case <-d.failed: // it may be tried again sooner than the next poll
+			continue
 		case <-ctx.Done():
 		case <-wake:
 		case <-time.After(d.wait()):
 		}
+		return
 	}
-	passes.Wait()
 }
 
 // wait is the time to the next look: the poll with a tenth of jitter, or sooner
@@ -58,6 +72,9 @@ func (d *daemon) wait() time.Duration {
 	wait := d.cfg.Poll - d.cfg.Poll/20 + rand.N(d.cfg.Poll/10+1) //nolint:gosec // jitter, not a secret
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.lastErr != nil {
+		return wait // nothing can be tried while the remote does not answer
+	}
 	for _, env := range d.environments {
 		if !env.busy && !env.next.IsZero() {
 			wait = min(wait, max(time.Until(env.next), minWait))
@@ -112,7 +129,7 @@ func (d *daemon) claim(name stella.EnvName, key string) *environment {
 		env = &environment{}
 		d.environments[name] = env
 	}
-	if env.busy || env.key == key || time.Now().Before(env.next) {
+	if env.busy || env.key == key || env.tried == key && time.Now().Before(env.next) {
 		return nil
 	}
 	env.busy = true
@@ -138,15 +155,19 @@ func (d *daemon) pass(ctx context.Context, name stella.EnvName, env *environment
 	d.cfg.Metrics.passed(name, out, err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	env.busy = false
+	env.busy, env.tried = false, key
 	switch {
 	case err == nil && (out.Sync == stella.Synced || out.Nothing):
 		env.key, env.next, env.backoff = key, time.Time{}, nil
 	case err == nil, errors.Is(err, stella.ErrLocked), errors.Is(err, stella.ErrFrozen):
-		env.key, env.next = "", time.Time{} // held, failed, locked: somebody decides; look again with each poll
+		env.key, env.next, env.backoff = "", time.Time{}, nil // held, failed, locked: somebody decides; look again with each poll
 	default:
 		env.key = ""
 		env.retry()
+		select {
+		case d.failed <- struct{}{}:
+		default: // told already
+		}
 		d.cfg.Logger.WarnContext(ctx, "reconcile", "environment", name, "err", err, "again_at", env.next.UTC().Format(time.RFC3339))
 	}
 }

@@ -57,7 +57,7 @@ func Run(ctx context.Context, c Config) error {
 	if c.Poll == 0 {
 		c.Poll = DefaultPoll
 	}
-	d := &daemon{cfg: c, environments: map[stella.EnvName]*environment{}}
+	d := &daemon{cfg: c, failed: make(chan struct{}, 1), environments: map[stella.EnvName]*environment{}}
 	stop, err := d.listen(ctx)
 	if err != nil {
 		return err

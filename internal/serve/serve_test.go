@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -26,6 +27,7 @@ type branch struct {
 	keys   map[stella.EnvName]string
 	down   error
 	answer func(env stella.EnvName) (reconciler.Outcome, error)
+	looks  int
 	passes []string // "12s prod", by the time since the start
 	start  time.Time
 }
@@ -33,10 +35,9 @@ type branch struct {
 func (b *branch) Heads(context.Context) (reconciler.Heads, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.looks++
 	h := reconciler.Heads{Keys: map[stella.EnvName]string{}}
-	for name, key := range b.keys {
-		h.Keys[name] = key
-	}
+	maps.Copy(h.Keys, b.keys)
 	return h, b.down
 }
 
@@ -69,6 +70,7 @@ func run(t *testing.T, b *branch) (stop func()) {
 	b.start = time.Now()
 	d := &daemon{
 		cfg:          Config{Engine: b, Poll: time.Minute, Logger: slog.New(slog.DiscardHandler)},
+		failed:       make(chan struct{}, 1),
 		environments: map[stella.EnvName]*environment{},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -277,4 +279,46 @@ func TestAChangeOfALocalRepositoryIsSeenAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("a ref in a new directory")
+}
+
+func TestAFixThatArrivesDuringTheBackoffIsTriedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &branch{keys: map[stella.EnvName]string{"prod": "broken"}}
+		b.answer = func(env stella.EnvName) (reconciler.Outcome, error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.keys["prod"] == "broken" {
+				return reconciler.Outcome{}, stella.ErrInvalid
+			}
+			return synced(env)
+		}
+		stop := run(t, b)
+		defer stop()
+		time.Sleep(time.Hour) // simulated: the backoff is at its longest
+		b.ask("prod", "fixed")
+		before := strings.Count(b.seen(), "prod")
+		time.Sleep(70 * time.Second) // a poll
+		if after := strings.Count(b.seen(), "prod"); after != before+1 {
+			t.Errorf("passes: %s", b.seen())
+		}
+	})
+}
+
+func TestARemoteThatIsAwayIsAskedOnceAPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &branch{keys: map[stella.EnvName]string{"bad": "1"}}
+		b.answer = func(stella.EnvName) (reconciler.Outcome, error) { return reconciler.Outcome{}, stella.ErrUnreachable }
+		stop := run(t, b)
+		defer stop()
+		time.Sleep(10 * time.Second) // simulated
+		b.mu.Lock()
+		b.down, b.looks = stella.ErrUnreachable, 0
+		b.mu.Unlock()
+		time.Sleep(30 * time.Minute)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.looks > 35 {
+			t.Errorf("%d looks in 30 minutes with a poll a minute", b.looks)
+		}
+	})
 }
