@@ -52,7 +52,7 @@ func TestEveryExitCodeIsReachedAndNamesTheNextCommand(t *testing.T) {
 		}, 5, "is held since"},
 		"5 when there is nothing to go back to": {plan{}, func(_ *testing.T, w *world) result {
 			return w.stella("rollback", production)
-		}, 5, "no other deployment"},
+		}, 5, "cannot restore previous version"},
 		"6 when somebody froze it": {plan{}, func(_ *testing.T, w *world) result {
 			w.must("orch", "locks", "acquire", production, "--reason", "database migration")
 			defer w.must("orch", "locks", "release", production)

@@ -138,12 +138,6 @@ func startTime(pid int) (string, bool) {
 	return fields[19], true
 }
 
-// lives reports whether that very process still runs.
-func (p process) lives() bool {
-	start, ok := startTime(p.PID)
-	return ok && start == p.Start
-}
-
 // variable is what a process was given in its environment when it was
 // executed.
 func variable(t *testing.T, pid int, name string) string {
@@ -152,7 +146,7 @@ func variable(t *testing.T, pid int, name string) string {
 	if err != nil {
 		return "" // it ended
 	}
-	for _, kv := range bytes.Split(data, []byte{0}) {
+	for kv := range bytes.SplitSeq(data, []byte{0}) {
 		if v, ok := bytes.CutPrefix(kv, []byte(name+"=")); ok {
 			return string(v)
 		}
@@ -224,6 +218,7 @@ func (w *world) git(args ...string) string {
 
 // head is the branch's commit; appTree the tree of the app in a commit.
 func (w *world) head() string { w.t.Helper(); return w.git("rev-parse", "main") }
+
 func (w *world) appTree(commit string) string {
 	w.t.Helper()
 	return w.git("rev-parse", commit+":envs/production/app")

@@ -71,8 +71,13 @@ func (caddy) image(w *world, version string) registry.Build {
 	return registry.Build{
 		Layers: [][]registry.File{
 			{
-				{Name: "usr/"}, {Name: "usr/bin/"}, {Name: "usr/sbin/"}, {Name: "bin", Link: "usr/bin"}, {Name: "sbin", Link: "/usr/sbin"},
-				{Name: "etc/"}, {Name: "etc/passwd", Mode: 0o644, Content: []byte("root:x:0:0:root:/root:/bin/sh\ncaddy:x:1000:1000::/srv:/bin/false\n")},
+				{Name: "usr/"},
+				{Name: "usr/bin/"},
+				{Name: "usr/sbin/"},
+				{Name: "bin", Link: "usr/bin"},
+				{Name: "sbin", Link: "/usr/sbin"},
+				{Name: "etc/"},
+				{Name: "etc/passwd", Mode: 0o644, Content: []byte("root:x:0:0:root:/root:/bin/sh\ncaddy:x:1000:1000::/srv:/bin/false\n")},
 			},
 			{{Name: "usr/bin/caddy-server", Content: program}, {Name: "srv/"}},
 			{{Name: "bin/caddy", Link: "caddy-server"}, {Name: "srv/release.txt", Mode: 0o644, Content: []byte(version)}},

@@ -77,7 +77,7 @@ func (o *dbVerifyOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return answer(ok)
+	return answer(ok, firstFix(all))
 }
 
 func verifiedLedgers(reports []ledger.Report) (ok bool, all []verifiedLedger) {
@@ -91,6 +91,18 @@ func verifiedLedgers(reports []ledger.Report) (ok bool, all []verifiedLedger) {
 		all = append(all, v)
 	}
 	return ok, all
+}
+
+// firstFix is what to do about the first finding that makes a ledger not ok.
+func firstFix(all []verifiedLedger) string {
+	for _, v := range all {
+		for _, f := range v.Findings {
+			if !f.Warning {
+				return f.Fix
+			}
+		}
+	}
+	return ""
 }
 
 func ledgersWithFindings(all []verifiedLedger) []string {

@@ -181,7 +181,7 @@ func (o *deploymentsShowOptions) current(cmd *cobra.Command, args []string) erro
 	}{1, nil}, page: func(*page) {}}); err != nil {
 		return err
 	}
-	return answer(false)
+	return answer(false, "run 'stella why ENV' to see what it waits for")
 }
 
 func newDeploymentsShowCmd(a *App) *cobra.Command {

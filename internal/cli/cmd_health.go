@@ -62,5 +62,5 @@ func (o *healthCheckOptions) run(cmd *cobra.Command, args []string) error {
 	if cannotTell != nil {
 		return cannotTell
 	}
-	return answer(report.Healthy)
+	return answer(report.Healthy, "run 'stella orch env status ENV --detailed' to see what runs")
 }

@@ -1,7 +1,12 @@
 package cli
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/reconciler"
 )
 
 type planOptions struct {
@@ -41,5 +46,19 @@ func (o *planOptions) run(cmd *cobra.Command, args []string) error {
 	if err := o.app.print(planView(plan)); err != nil {
 		return err
 	}
-	return answer(plan.Empty)
+	if err := unobserved(plan); err != nil {
+		return err
+	}
+	return answer(plan.Empty, "run 'stella reconcile ENV' to carry it out")
+}
+
+// unobserved is the error of a plan that was made without having seen every
+// target: nobody can tell what it would change. It is nil for a whole plan.
+func unobserved(p reconciler.Plan) error {
+	for _, f := range p.Findings {
+		if f.Code == reconciler.FindingUnreachable {
+			return stella.WithHint(fmt.Errorf("%s: %w", f.Message, stella.ErrUnreachable), f.Fix)
+		}
+	}
+	return nil
 }

@@ -65,7 +65,7 @@ func (o *rollbackStatusOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return answer(status.Agrees)
+	return answer(status.Agrees, "run 'stella orch env status ENV --detailed' to see what runs where, then 'stella reconcile ENV'")
 }
 
 // pick is the argument of a command line, or else the value of --env.

@@ -142,7 +142,7 @@ func (o *validateOptions) print(problems configrepo.Problems, fixed []fixedCompo
 		return err
 	}
 	o.app.note("%s", count(len(problems), "problem"))
-	return answer(false)
+	return answer(false, "mend them and run 'stella validate' again; 'stella validate --fix' pins tags")
 }
 
 // pin resolves the tags of every environment's release.yaml and writes the

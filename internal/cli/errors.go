@@ -81,14 +81,15 @@ func (a *App) failure(err error) failure {
 	if f.Hint == "" {
 		f.Hint = c.hint
 	}
-	if a.environment != "" {
-		f.Hint = strings.ReplaceAll(f.Hint, "ENV", string(a.environment))
-	}
+	f.Hint = a.aboutEnvironment(f.Hint)
 	return f
 }
 
 // finish says how the command ended and returns its exit code.
 func (a *App) finish(ctx context.Context, err error) int {
+	if no := (noError{}); errors.As(err, &no) && !a.flags.quiet {
+		a.hint(no.hint)
+	}
 	if err == nil || errors.As(err, new(noError)) || isBrokenPipe(err) {
 		return a.exitCode(withoutPipe(err))
 	}
@@ -122,10 +123,26 @@ func (a *App) complain(f failure) {
 		}
 		b.WriteString(prefix + safe.Line(line) + "\n")
 	}
-	if f.Hint != "" {
-		b.WriteString(screen.Paint(term.Bold, "stella: hint:") + " " + safe.Line(f.Hint) + "\n")
-	}
 	_, _ = io.WriteString(screen.W, b.String())
+	a.hint(f.Hint)
+}
+
+// hint writes what to do next, as the last line; nothing for an empty text.
+func (a *App) hint(text string) {
+	if text == "" {
+		return
+	}
+	screen := a.err()
+	_, _ = io.WriteString(screen.W, screen.Paint(term.Bold, "stella: hint:")+" "+safe.Line(a.aboutEnvironment(text))+"\n")
+}
+
+// aboutEnvironment puts the name of the environment that the command was about
+// in a hint.
+func (a *App) aboutEnvironment(hint string) string {
+	if a.environment == "" {
+		return hint
+	}
+	return strings.ReplaceAll(hint, "ENV", string(a.environment))
 }
 
 // isBrokenPipe reports whether whoever read stdout has left: `stella … | head`

@@ -47,17 +47,18 @@ func exitsOfChange() []int {
 	return []int{exitDone, exitUnknown, exitFailed, exitPartial, exitRefused, exitLocked, exitTimeout, exitReview}
 }
 
-// noError is the answer "no": everything was printed, nothing went wrong.
-type noError struct{}
+// noError is the answer "no": everything was printed, nothing went wrong. The
+// hint names the next command all the same.
+type noError struct{ hint string }
 
 func (noError) Error() string { return "the answer is no" }
 
 // answer turns the answer to a yes-or-no question into what a command returns.
-func answer(yes bool) error {
+func answer(yes bool, hint string) error {
 	if yes {
 		return nil
 	}
-	return noError{}
+	return noError{hint}
 }
 
 // exitCode is the one place where an error becomes an exit code.

@@ -74,9 +74,8 @@ func (c *Conn) fail(err error) error {
 	if cause != nil {
 		return cause
 	}
-	var remote *remoteError
 	text := c.said.raw()
-	if errors.As(err, &remote) {
+	if remote, ok := errors.AsType[*remoteError](err); ok {
 		text += "\n" + remote.text
 	}
 	if known := explain(text); known != nil {
@@ -85,7 +84,7 @@ func (c *Conn) fail(err error) error {
 	if s := c.said.String(); s != "" {
 		err = fmt.Errorf("%s: the remote says: %s", printable(err), s)
 	}
-	return classify(context.WithoutCancel(c.ctx), err)
+	return classed(err)
 }
 
 // known are the texts by which remotes say why, and what they mean. The first

@@ -114,6 +114,7 @@ const infoRefs = "/info/refs"
 func (d *httpDialer) base() string { return d.ep.Scheme + "://" + d.ep.hostPort() + d.ep.Path }
 
 func (d *httpDialer) dial(ctx context.Context, s Service, version int) (*Conn, error) {
+	//nolint:bodyclose // closed as c.advert
 	resp, err := d.do(ctx, http.MethodGet, d.base()+infoRefs+"?service="+string(s), nil, version, "application/x-"+string(s)+"-advertisement")
 	if err != nil {
 		return nil, err
@@ -126,6 +127,7 @@ func (d *httpDialer) dial(ctx context.Context, s Service, version int) (*Conn, e
 	advert := drained{resp.Body}
 	c.heard = func() { _ = advert.Close() }
 	c.send = func(ctx context.Context, body []byte) (io.ReadCloser, error) {
+		//nolint:bodyclose // closed by who asked
 		answer, err := d.do(ctx, http.MethodPost, base.String()+"/"+string(s), body, version, "application/x-"+string(s)+"-result")
 		if err != nil {
 			return nil, err
@@ -200,8 +202,7 @@ func (d *httpDialer) denied(used bool) error {
 
 // transportError is the reason without the URL that net/http puts before it.
 func transportError(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
 	}
 	var unknown x509.UnknownAuthorityError
