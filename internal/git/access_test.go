@@ -2,6 +2,7 @@ package git_test
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -89,9 +90,7 @@ func TestCredentials(t *testing.T) {
 func merged(a, b map[string]string) map[string]string {
 	out := map[string]string{}
 	for _, m := range []map[string]string{a, b} {
-		for k, v := range m {
-			out[k] = v
-		}
+		maps.Copy(out, m)
 	}
 	return out
 }

@@ -10,11 +10,11 @@ import (
 )
 
 var (
-	// ErrUnknownOutcome: a push may or may not have landed and the remote could
+	// ErrUnknownOutcome says that a push may or may not have landed and the remote could
 	// not be asked. Such an error is of class stella.ErrUnreachable, too. Trying
 	// again with the same Old is safe.
 	ErrUnknownOutcome = errors.New("outcome unknown")
-	// ErrEmpty: the remote has no commit yet. Such an error is of class
+	// ErrEmpty says that the remote has no commit yet. Such an error is of class
 	// stella.ErrNotFound, too.
 	ErrEmpty = errors.New("the repository is empty")
 )

@@ -32,7 +32,7 @@ func generated(t testing.TB, commits, envs int) (bare string, head git.ID) {
 
 func revList(t testing.TB, bare string, args ...string) (ids []git.ID) {
 	t.Helper()
-	for _, id := range strings.Fields(gittest.Run(t, gittest.Dir(bare), append([]string{"rev-list"}, args...)...)) {
+	for id := range strings.FieldsSeq(gittest.Run(t, gittest.Dir(bare), append([]string{"rev-list"}, args...)...)) {
 		ids = append(ids, git.ID(id))
 	}
 	return ids
@@ -89,7 +89,7 @@ func TestFirstContactIsShallowAndHistoryComesWhenItIsAskedFor(t *testing.T) {
 
 func countLocal(t *testing.T, dir string, ids []git.ID) (n int) {
 	t.Helper()
-	for _, line := range strings.Split(gittest.Run(t, filepath.Join(dir, "clone.git"), "cat-file", "--batch-check", "--batch-all-objects"), "\n") {
+	for line := range strings.SplitSeq(gittest.Run(t, filepath.Join(dir, "clone.git"), "cat-file", "--batch-check", "--batch-all-objects"), "\n") {
 		id, rest, _ := strings.Cut(line, " ")
 		if strings.HasPrefix(rest, "commit") && slices.Contains(ids, git.ID(id)) {
 			n++

@@ -250,7 +250,7 @@ func (w *walk) push(id ID, flags int) {
 }
 
 func (w *walk) pop() queued {
-	c, _ := heap.Pop(&w.queue).(queued) //nolint:errcheck // only queued goes in
+	c, _ := heap.Pop(&w.queue).(queued)
 	if w.queued[c.id] == fromNew {
 		w.onlyNew--
 	}

@@ -51,7 +51,7 @@ func isContention(reason string, report *wire.Report) bool {
 	return report.Mentions("File exists") || strings.Contains(lower, "lock") || strings.Contains(lower, "failed to update ref")
 }
 
-var lockRE = regexp.MustCompile(`[^\s']+\.lock`) //nolint:gochecknoglobals // compiled once
+var lockRE = regexp.MustCompile(`[^\s']+\.lock`)
 
 // explainRejected adds what the remote printed, and what to do about it.
 func explainRejected(e *RejectedError, report *wire.Report) error {

@@ -21,7 +21,7 @@ func (id ID) IsZero() bool { return id == "" }
 // Short returns the first twelve digits, for people.
 func (id ID) Short() string { return string(id[:min(12, len(id))]) }
 
-var idRE = regexp.MustCompile(`^[0-9a-f]{40}$`) //nolint:gochecknoglobals // compiled once
+var idRE = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
 const zeroHex = "0000000000000000000000000000000000000000"
 

@@ -1,9 +1,9 @@
 package gittest
 
 import (
-	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -76,9 +76,7 @@ func Flip(fromEnd int) Fault {
 func record(next http.Handler, w http.ResponseWriter, r *http.Request) *httptest.ResponseRecorder {
 	rec := httptest.NewRecorder()
 	next.ServeHTTP(rec, r)
-	for k, v := range rec.Header() {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), rec.Header())
 	w.WriteHeader(rec.Code)
 	return rec
 }
@@ -192,7 +190,7 @@ func (f *Faults) Trickle(n int, pause time.Duration) Fault {
 func writeCA(t testing.TB, srv *httptest.Server) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	cert := (*x509.Certificate)(srv.Certificate())
+	cert := srv.Certificate()
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 	if err := os.WriteFile(file, block, 0o600); err != nil {
 		t.Fatal(err)

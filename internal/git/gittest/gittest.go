@@ -64,8 +64,10 @@ func run(ctx context.Context, dir string, input []byte, args ...string) ([]byte,
 // Environ is an environment in which no configuration of the machine or its
 // user counts.
 func Environ() []string {
+	// Where programs are is the one thing that a test takes from its machine.
+	path, _ := os.LookupEnv("PATH")
 	return []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
+		"PATH=" + path, "HOME=/nonexistent", "LC_ALL=C", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
 		"GIT_AUTHOR_NAME=Test", "GIT_AUTHOR_EMAIL=test@example.com",
 		"GIT_COMMITTER_NAME=Test", "GIT_COMMITTER_EMAIL=test@example.com",
 	}

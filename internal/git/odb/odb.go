@@ -44,11 +44,11 @@ const (
 )
 
 var (
-	// ErrMissing: the object is not here, as far as one can tell.
+	// ErrMissing says that the object is not here, as far as one can tell.
 	ErrMissing = errors.New("object is not in the cache")
-	// ErrDamaged: what is on disk is not what was written.
+	// ErrDamaged says that what is on disk is not what was written.
 	ErrDamaged = errors.New("the cache is damaged")
-	// ErrTooBig: the object is bigger than the caller or the package allows.
+	// ErrTooBig says that the object is bigger than the caller or the package allows.
 	ErrTooBig = errors.New("object is too big")
 )
 

@@ -3,6 +3,7 @@ package odb
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
@@ -57,12 +58,12 @@ func (p *pack) baseOf(h header) (int64, error) {
 }
 
 func (db *DB) unchain(p *pack, obj *object, chain []header, most int64) (*object, error) {
-	for i := len(chain) - 1; i >= 0; i-- {
+	for i, c := range slices.Backward(chain) {
 		limit := int64(maxObject)
 		if i == 0 {
 			limit = most
 		}
-		delta, err := p.data(chain[i], maxObject)
+		delta, err := p.data(c, maxObject)
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +74,7 @@ func (db *DB) unchain(p *pack, obj *object, chain []header, most int64) (*object
 		obj = &object{kind: obj.kind, data: data}
 		// What lies between is cached, too: it is the older or newer version of
 		// the same directory, which a walk through history asks for next.
-		db.cache.put(place{p, chain[i].entry}, obj)
+		db.cache.put(place{p, c.entry}, obj)
 	}
 	if int64(len(obj.data)) > most {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d are read", ErrTooBig, len(obj.data), most)

@@ -167,7 +167,7 @@ func resetZlib(z io.ReadCloser, r io.Reader) (io.ReadCloser, error) {
 func (s *scanner) content(h header, z io.Reader) (id Hash, err error) {
 	index := int32(len(s.objects))
 	own := kin{kind: h.kind, child: none, next: none}
-	w := io.Writer(io.Discard)
+	w := io.Discard
 	var sum plumbing.Hasher
 	switch h.kind {
 	case plumbing.OFSDeltaObject:

@@ -81,7 +81,7 @@ func (a *Advert) addLine(line []byte, first bool) error {
 	if ok != first {
 		return errMalformed
 	}
-	for _, c := range strings.Fields(caps) {
+	for c := range strings.FieldsSeq(caps) {
 		a.addCapability(c)
 	}
 	if first {

@@ -85,14 +85,14 @@ func (d *sshDialer) connect(ctx context.Context) (*ssh.Client, error) {
 	}
 	defer done()
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", target.addr(sshPort))
+	conn, err := dialer.DialContext(ctx, "tcp", target.addr())
 	if err != nil {
 		return nil, err
 	}
 	// The handshake knows no context, so the connection is cut under it.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	c, chans, reqs, err := ssh.NewClientConn(conn, target.addr(sshPort), cfg)
+	c, chans, reqs, err := ssh.NewClientConn(conn, target.addr(), cfg)
 	if err != nil {
 		_ = conn.Close()
 		return nil, d.explain(err, target)
@@ -104,8 +104,7 @@ const sshPort = 22
 
 // explain classifies the errors of a handshake.
 func (d *sshDialer) explain(err error, target *Endpoint) error {
-	var known *hostKeyError
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*hostKeyError](err); ok {
 		return known.explain(target)
 	}
 	if strings.Contains(err.Error(), "unable to authenticate") {

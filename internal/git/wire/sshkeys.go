@@ -99,8 +99,7 @@ func readKey(file string) (ssh.Signer, error) {
 		return nil, fmt.Errorf("%w: read ssh key: %w", stella.ErrInvalid, err)
 	}
 	key, err := ssh.ParsePrivateKey(data)
-	var locked *ssh.PassphraseMissingError
-	if errors.As(err, &locked) {
+	if _, ok := errors.AsType[*ssh.PassphraseMissingError](err); ok {
 		return nil, stella.WithHint(fmt.Errorf("%w: ssh key %s has a passphrase", stella.ErrDenied, safe.Line(file)),
 			"run 'ssh-add "+safe.Line(file)+"'")
 	}
@@ -120,8 +119,7 @@ func (d *sshDialer) hostKeys(target *Endpoint) (ssh.HostKeyCallback, []string, e
 	}
 	check := func(addr string, remote net.Addr, key ssh.PublicKey) error {
 		err := known(addr, remote, key)
-		var ke *knownhosts.KeyError
-		if errors.As(err, &ke) {
+		if ke, ok := errors.AsType[*knownhosts.KeyError](err); ok {
 			return &hostKeyError{key: key, changed: len(ke.Want) > 0}
 		}
 		if err != nil {
@@ -129,7 +127,7 @@ func (d *sshDialer) hostKeys(target *Endpoint) (ssh.HostKeyCallback, []string, e
 		}
 		return nil
 	}
-	return check, algorithmsOf(known, target.addr(sshPort)), nil
+	return check, algorithmsOf(known, target.addr()), nil
 }
 
 func (d *sshDialer) knownFiles() (files []string) {
@@ -180,7 +178,7 @@ type hostKeyError struct {
 func (e *hostKeyError) Error() string { return "host key is not known" }
 
 func (e *hostKeyError) explain(target *Endpoint) error {
-	host := knownhosts.Normalize(target.addr(sshPort))
+	host := knownhosts.Normalize(target.addr())
 	print := ssh.FingerprintSHA256(e.key)
 	if e.changed {
 		return stella.WithHint(

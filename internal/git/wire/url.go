@@ -30,11 +30,11 @@ type Endpoint struct {
 // String returns the URL without credentials, fit to be printed.
 func (e *Endpoint) String() string { return e.shown }
 
-// addr returns host and port to connect to.
-func (e *Endpoint) addr(standard int) string {
+// addr returns host and port to connect to by ssh.
+func (e *Endpoint) addr() string {
 	port := e.Port
 	if port == 0 {
-		port = standard
+		port = sshPort
 	}
 	return net.JoinHostPort(e.Host, strconv.Itoa(port))
 }
@@ -54,10 +54,9 @@ func (e *Endpoint) hostPort() string {
 const maxURLBytes = 4096
 
 var (
-	//nolint:gochecknoglobals // compiled once
 	helperRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+.-]*::`)
-	hostRE   = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?$`) //nolint:gochecknoglobals // compiled once
-	userRE   = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.@+=-]*$`)             //nolint:gochecknoglobals // compiled once
+	hostRE   = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?$`)
+	userRE   = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.@+=-]*$`)
 )
 
 // ParseURL parses a path, file:///path, https://host/path, ssh://host/path or

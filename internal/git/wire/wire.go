@@ -118,6 +118,11 @@ func classify(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
+	return classed(err)
+}
+
+// classed gives an error a class.
+func classed(err error) error {
 	for _, class := range []error{
 		stella.ErrNotFound, stella.ErrDenied, stella.ErrUnreachable, stella.ErrInvalid,
 		stella.ErrUnsupported, stella.ErrTampered, stella.ErrRefused, stella.ErrTimeout,
