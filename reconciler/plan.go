@@ -39,6 +39,8 @@ func Compute(s Situation) Plan {
 				want, _ := s.Desired.Target(name)
 				t.Changes = append(t.Changes, drift.Compare(want, live, s.Environment.Drift.Ignore, s.Now)...)
 				t.Actions = actions(want, t.Changes)
+			} else {
+				p.Empty = false // nobody could tell
 			}
 			p.Empty = p.Empty && len(t.Actions) == 0
 			p.Targets = append(p.Targets, t)

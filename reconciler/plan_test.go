@@ -118,10 +118,10 @@ func TestATargetWaitsForThoseThatItsServicesNeed(t *testing.T) {
 	}
 }
 
-func TestATargetThatNobodyObservedHasNoActions(t *testing.T) {
+func TestATargetThatNobodyObservedHasNoActionsAndIsNotNothingToDo(t *testing.T) {
 	s := situation(map[string][2]string{"a": {"service/web image=x", ""}}, configrepo.Rollout{})
 	delete(s.Live, "a")
-	if got := reconciler.Compute(s); !got.Empty || len(got.Targets) != 1 {
+	if got := reconciler.Compute(s); got.Empty || len(got.Targets) != 1 || len(got.Targets[0].Actions) != 0 {
 		t.Errorf("got %+v", got)
 	}
 }

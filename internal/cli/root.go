@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // The groups of the root command's help.
@@ -60,7 +61,19 @@ func (a *App) checkFlags(cmd *cobra.Command) error {
 	if o := a.flags.output; o != "" && !slices.Contains(formats(), o) {
 		return usage(cmd, "--output %q: want one of %s", o, strings.Join(formats(), ", "))
 	}
-	return nil
+	return noneEmpty(cmd)
+}
+
+// noneEmpty refuses an option that was given without a value: --to "$VERSION"
+// with VERSION unset must not mean the default. Only --listen has a meaning for
+// nothing.
+func noneEmpty(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" && f.Name != "listen" && err == nil {
+			err = usage(cmd, "--%s is empty", f.Name)
+		}
+	})
+	return err
 }
 
 // outputOf finds the output format in a command line that may not parse: an

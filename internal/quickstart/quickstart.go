@@ -111,7 +111,7 @@ func (s *stage) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeEngine()) }()
 	if err := s.tell(ctx); err != nil {
-		return err
+		return errors.Join(err, s.leave(ctx)) // an interrupted story leaves nothing running
 	}
 	if s.cfg.Exit {
 		return s.leave(ctx)

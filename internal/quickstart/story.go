@@ -3,6 +3,7 @@ package quickstart
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/stella-ops/stella"
@@ -121,7 +122,7 @@ func (s *stage) hear(ev reconciler.Event) {
 	switch ev := ev.(type) {
 	case reconciler.Started:
 		if ev.Deployment.Kind == stella.KindRollback {
-			s.say("%s: back to %s, as the Git revert %.12s", ev.Deployment.ID, ev.Deployment.Restores, ev.Deployment.Commit)
+			s.say("%s: back to %s, as a Git revert", ev.Deployment.ID, ev.Deployment.Restores)
 		}
 	case reconciler.StepEnded:
 		s.step(ev)
@@ -177,15 +178,21 @@ func (s *stage) commands() {
 	s.line(`
 Try it from another terminal:
 
-  export STELLA_REPO=%[1]s STELLA_STATE=%[2]s STELLA_HOST_ROOTS=%[3]s
+  export PATH=%[6]s:$PATH
+  export STELLA_REPO=%[1]s
+  export STELLA_STATE=%[2]s
+  export STELLA_HOST_ROOTS=%[3]s
+
   curl http://127.0.0.1:%[4]d/
   stella orch env status production --detailed    what runs, and who says so
   stella orch deployments list production         the history, from Git
   stella rollback trace production                how the rollback went, step by step
   stella orch holds list                          why 1.2.0 does not come back
+  stella why production                           why this runs, and what it waits for
   stella plan production                          what a pass would change: nothing
   stella rollback production --dry-run            what going back once more would do
   stella deploy production --artifact %[5]s
   git -C %[1]s log --stat main`,
-		s.path("config.git"), s.path("state"), s.path("hosts"), s.props.TargetPorts[0], s.props.images("1.0.0"))
+		s.path("config.git"), s.path("state"), s.path("hosts"), s.props.TargetPorts[0], s.props.images("1.0.0"),
+		filepath.Dir(s.cfg.Executable))
 }

@@ -227,11 +227,16 @@ func (h *Host) placeSpec(ctx context.Context, service string) error {
 	if err != nil {
 		return err
 	}
-	err = os.Rename(h.lay.nextSpec(service), h.lay.spec(service))
+	// The status goes first: a crash in between must not leave the new spec with
+	// the old one's status, which would tell of a job that completed and never ran.
+	err = removeFile(h.lay.status(service))
+	if err == nil {
+		err = os.Rename(h.lay.nextSpec(service), h.lay.spec(service))
+	}
 	if err == nil {
 		err = durable.SyncDir(h.lay.service(service))
 	}
-	return errors.Join(err, ignoreMissing(os.Remove(h.lay.status(service))), lock.Unlock())
+	return errors.Join(err, lock.Unlock())
 }
 
 // removeService stops a service and forgets it. Its releases stay, as many as
