@@ -61,11 +61,7 @@ func (h *Host) glance(name string) (liveService, error) {
 	if l.spec, err = h.lay.readSpec(name); err != nil {
 		return l, fmt.Errorf("%w: it was never applied", stella.ErrUnhealthy)
 	}
-	if l.status, err = h.lay.readStatus(name); ignoreMissing(err) != nil {
-		return l, err
-	}
-	h.judge(&l)
-	return l, nil
+	return l, h.judge(&l)
 }
 
 // meets reports whether a condition of dependsOn holds; an error says that it

@@ -88,11 +88,9 @@ func (h *Host) observeService(ctx context.Context, name string) (liveService, er
 	}
 	image, _ := l.spec.Resource.Fields["image"].(string)
 	l.component = stella.ComponentStatus{Name: name, Desired: image, State: stella.RunMissing, Health: stella.RunHealthNone}
-	// Without a status the service counts as never started.
-	if l.status, err = h.lay.readStatus(name); err != nil && !isLost(err) {
+	if err := h.judge(&l); err != nil {
 		return l, err
 	}
-	h.judge(&l)
 	if !l.present {
 		return l, nil
 	}
@@ -116,11 +114,21 @@ func (h *Host) lostSpec(l *liveService, name string, err error) {
 }
 
 // judge decides from the processes what state a service is in; the status is
-// believed only as far as its processes bear it out.
-func (h *Host) judge(l *liveService) {
-	c, st := &l.component, l.status
-	process, runs := st.process()
+// believed only as far as its processes bear it out. One that is lost counts as
+// none.
+func (h *Host) judge(l *liveService) error {
+	c := &l.component
+	// First the shim: a status that is read after its end is its last word.
 	_, lives := h.lay.shimOf(c.Name)
+	st, err := h.lay.readStatus(c.Name)
+	if err != nil && !isLost(err) {
+		return err
+	}
+	l.status = st
+	process, runs := st.process()
+	if runs && !lives { // it may have been started meanwhile
+		_, lives = h.lay.shimOf(c.Name)
+	}
 	// A shim that wrote its last word is as good as gone.
 	l.supervised = lives && (runs || st.State != stella.RunExited)
 	c.Restarts, c.Since, c.Detail = st.Restarts, st.Since, safe.Clip(st.Detail, 500)
@@ -146,6 +154,7 @@ func (h *Host) judge(l *liveService) {
 	if left := h.unsupervised(l); left > 0 {
 		l.notes = append(l.notes, fmt.Sprintf("%d processes of %s run without a supervisor; the next apply ends them", left, c.Name))
 	}
+	return nil
 }
 
 // unsupervised counts the processes of a service that has no shim.

@@ -30,12 +30,12 @@ func TestAPortOfSomebodyElseIsSeenBeforeTheSwitch(t *testing.T) {
 	s := newScene(t)
 	s.deploy(t, serviceOf("web", s.image(t, "1")))
 	pid := s.pid(t, "web")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port := freePort(t)
+	l, err := net.Listen("tcp", "127.0.0.1:"+portText(port))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	port := l.Addr().(*net.TCPAddr).Port
 	want := stateOf(s.server(t, "web", "2", port))
 	err = s.Prepare(t.Context(), want, 10)
 	if !errors.Is(err, stella.ErrRefused) || stella.Hint(err) == "" ||
