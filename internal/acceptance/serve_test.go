@@ -203,11 +203,19 @@ func TestTheDaemonDoesNotFollowABranchThatWasRewound(t *testing.T) {
 	// Put back where it was, everything goes on.
 	gittest.Run(t, clone, "push", "-q", "--force", "origin", commit+":refs/heads/main")
 	w.must("reconcile", production)
-	if now := w.current(); now.ID != second.ID {
-		t.Errorf("%s is in effect, want %s", now.ID, second.ID)
+	if now := w.current(); now.ID != second.ID || fmt.Sprint(w.allRunning()) != fmt.Sprint(before) {
+		t.Errorf("%s is in effect and %v runs, want %s and %v", now.ID, w.allRunning(), second.ID, before)
 	}
-	if now := w.allRunning(); fmt.Sprint(now) != fmt.Sprint(before) {
-		t.Errorf("%v runs, before the branch was rewound it was %v", now, before)
+
+	// Rewound on purpose, and said so, the older release is a rollback.
+	gittest.Run(t, clone, "push", "-q", "--force", "origin", old+":refs/heads/main")
+	if r := w.stella("orch", "repair", "--accept-head"); r.code != 2 {
+		t.Errorf("want exit code 2 without a reason: %s", r)
+	}
+	w.must("orch", "repair", "--accept-head", "--reason", "1.1.0 was pushed by mistake")
+	w.must("reconcile", production)
+	if third := w.agreed("1.0.0"); third.Kind != stella.KindRollback || third.Restores != "production-1" {
+		t.Errorf("%s is in effect: %s to %s, want a rollback to production-1", third.ID, third.Kind, third.Restores)
 	}
 	d.signal(syscall.SIGTERM)
 }
