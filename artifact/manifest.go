@@ -98,10 +98,11 @@ func (s *session) document(ctx context.Context, path string) (raw []byte, conten
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end, or of no use
 	raw, err = io.ReadAll(resp.Body)
+	// An answer that ends with its time may be cut, however cleanly it ends.
+	if cause := ended(ctx); cause != nil {
+		return nil, "", cause
+	}
 	if err != nil {
-		if cause := ended(ctx); cause != nil {
-			return nil, "", cause
-		}
 		return nil, "", s.fault(err)
 	}
 	return raw, resp.Header.Get("Content-Type"), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -167,6 +168,7 @@ func (r *run) adopt(ctx context.Context, book ledger.Book) {
 		steps := r.dep.Steps
 		r.dep = d
 		r.dep.Steps = append(steps, d.Steps...)
+		r.dep.Targets = slices.Clone(d.Targets) // ours to change; the book's is not
 	}
 	r.journal = openJournal(r.e.cfg.Journals, r.dep.ID, r.e.cfg.Logger)
 	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))

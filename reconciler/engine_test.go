@@ -80,20 +80,25 @@ func newWorld(t *testing.T, change ...string) *world {
 // engine opens another engine on the same world, as another process would.
 func (w *world) engine(actor string, notify func(reconciler.Event)) *reconciler.Engine {
 	w.t.Helper()
+	return reconciler.New(w.config(actor, notify))
+}
+
+func (w *world) config(actor string, notify func(reconciler.Event)) reconciler.Config {
+	w.t.Helper()
 	log := slog.New(slog.NewTextHandler(w.t.Output(), nil))
 	repo, err := git.Open(w.t.Context(), git.Options{URL: w.bare, Dir: w.t.TempDir(), Getenv: gittest.Getenv(), Logger: log})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = repo.Close() })
-	return reconciler.New(reconciler.Config{
+	return reconciler.Config{
 		Repo: repo, Targets: w.machines, Actor: actor, Identity: git.Signature{Name: actor, Email: actor + "@example.com"},
 		Artifacts: func(*configrepo.Project) reconciler.Artifacts { return w.shelf },
 		Ledger: func(prefix string) *ledger.Ledger {
 			return ledger.New(ledger.NewGitStore(repo, prefix), ledger.Options{Version: "test", Actor: actor})
 		},
 		Journals: w.t.TempDir(), Version: "test", Logger: log, Notify: notify,
-	})
+	}
 }
 
 func (w *world) reconcile() reconciler.Outcome {
