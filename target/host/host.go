@@ -8,8 +8,13 @@
 // release that is started is complete, sealed and read-only. The package knows
 // nothing of the engine, of Git or of the ledger.
 //
-// Processes are supervised by a shim of our own on every machine; where systemd
-// runs it is not used.
+// What it does not do: after the machine restarted nothing runs until the next
+// apply or heal, since no unit of an init system is written, systemd's neither;
+// services share the machine's network and its processes; a root has no /proc
+// and no /sys, and is read-only but for /tmp (at most 256 MiB of memory) and
+// volumes; a new volume is empty, whatever the image has in its place. A service
+// that runs as root has few capabilities left and is still the user who may end
+// and read other processes of root.
 package host
 
 import (

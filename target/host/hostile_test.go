@@ -3,6 +3,7 @@
 package host
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -63,6 +64,46 @@ func TestHostileImages(t *testing.T) {
 	if s.pid(t, "web") != pid {
 		t.Error("what ran was touched")
 	}
+}
+
+func TestAProgramWithoutItsLoaderIsRefusedBeforeAnythingIsTouched(t *testing.T) {
+	t.Parallel()
+	if !asRoot(t) {
+		return
+	}
+	s := newScene(t)
+	shell, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loader := interpreter(strings.NewReader(string(shell)))
+	if loader == "" {
+		t.Log("the shell of this machine is static")
+		loader = "/bin/sh"
+		shell = []byte("#! /bin/sh -e\n")
+	}
+	for name, program := range map[string]string{loader: string(shell), "/usr/bin/env": "#!/usr/bin/env python\n", "/lib/ld-\\u001B": "#!/lib/ld-\x1b"} {
+		image := s.store.push(t, "1", imageConfig{Entrypoint: []string{"/app"}}, fakeFile{name: "app", content: program})
+		err := s.Prepare(t.Context(), stateOf(serviceOf("web", image)), 1)
+		if !errors.Is(err, stella.ErrInvalid) || !strings.Contains(err.Error(), `command "/app" needs `+name+", which is not in the image") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzInterpreter(f *testing.F) {
+	f.Add([]byte("#!/bin/sh -e\n"))
+	f.Add([]byte("#!"))
+	f.Add([]byte("#!\x00"))
+	f.Add([]byte("\x7fELF\x02\x01\x01"))
+	if program, err := os.ReadFile("/bin/sh"); err == nil {
+		f.Add(program[:4096])
+	}
+	f.Fuzz(func(t *testing.T, program []byte) {
+		if name := interpreter(bytes.NewReader(program)); len(name) > maxInterpreterBytes || strings.ContainsAny(name, "\x00\n") {
+			t.Fatalf("%q", name)
+		}
+	})
 }
 
 func TestLinksOfAnImageLeadNowhereElse(t *testing.T) {

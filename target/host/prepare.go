@@ -64,7 +64,10 @@ func (h *Host) checkMachine() error {
 // checkRunnable proves from the unpacked release that the shim will be able to
 // run it.
 func (h *Host) checkRunnable(s service, rel releaseFile, name string) error {
-	_, err := newProgram(s, rel.Config, h.lay.rootfs(s.name, name), h.chroots, h.cfg.AllowRoot)
+	p, err := newProgram(s, rel.Config, h.lay.rootfs(s.name, name), h.chroots, h.cfg.AllowRoot)
+	if err == nil {
+		err = p.checkInterpreter()
+	}
 	if err != nil {
 		return err
 	}
