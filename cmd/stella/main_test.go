@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,11 @@ func TestTheProcessEndsWithTheCommandsCode(t *testing.T) {
 }
 
 func TestARequestToEndStopsWhatRuns(t *testing.T) {
+	// Who was started with nohup ignores the hang-up, and so would its children:
+	// a signal that is caught here is as usual there.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
 		cmd := stella(t, "sample-app")
 		stderr, err := cmd.StderrPipe()
