@@ -71,7 +71,7 @@ func (d *daemon) ended(w *world, n int, most time.Duration) stella.Deployment {
 }
 
 // soon is what "at once" means of a daemon that is told of a push.
-const soon = 5 * time.Second
+const soon = 10 * time.Second
 
 func TestTheDaemonFollowsWhatIsPushed(t *testing.T) {
 	t.Parallel()
