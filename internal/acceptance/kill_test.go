@@ -105,7 +105,7 @@ func (k *killed) settle() map[string]process {
 func (k *killed) recover(at killPoint, wantCodes ...int) string {
 	k.t.Helper()
 	before := k.settle()
-	r := k.stella("reconcile", production, "--timeout", "20s")
+	r := k.stella("reconcile", production, "--timeout", "45s")
 	ok := false
 	for _, code := range wantCodes {
 		ok = ok || r.code == code
@@ -113,7 +113,7 @@ func (k *killed) recover(at killPoint, wantCodes ...int) string {
 	if !ok {
 		k.t.Fatalf("%s: started again, want an exit code of %v: %s", at, wantCodes, r)
 	}
-	const prompt = 40 * time.Second // a lease would run out later
+	const prompt = 48 * time.Second // a lease would run out later
 	if r.took > prompt {
 		k.t.Errorf("%s: starting again took %s: a dead holder on this machine is known to be dead", at, r.took)
 	}

@@ -70,8 +70,9 @@ func (d *daemon) ended(w *world, n int, most time.Duration) stella.Deployment {
 	return all[len(all)-1]
 }
 
-// soon is what "at once" means of a daemon that is told of a push.
-const soon = 10 * time.Second
+// soon is what "at once" means of a daemon that is told of a push, on a machine
+// that has much else to do: its schedule would look ten minutes later.
+const soon = time.Minute
 
 func TestTheDaemonFollowsWhatIsPushed(t *testing.T) {
 	t.Parallel()
