@@ -68,9 +68,7 @@ const closeGrace = 5 * time.Second
 // the remote said.
 func (c *Conn) fail(err error) error {
 	cause := context.Cause(c.ctx)
-	if hung := c.Close(); hung != nil && cause == nil {
-		err = errors.Join(err, hung)
-	}
+	_ = c.Close()
 	if cause != nil {
 		return cause
 	}
@@ -81,10 +79,11 @@ func (c *Conn) fail(err error) error {
 	if known := explain(text); known != nil {
 		return known
 	}
+	err = classed(err)
 	if s := c.said.String(); s != "" {
-		err = fmt.Errorf("%s: the remote says: %s", printable(err), s)
+		err = fmt.Errorf("%w; the remote says: %s", err, s)
 	}
-	return classed(err)
+	return err
 }
 
 // known are the texts by which remotes say why, and what they mean. The first
