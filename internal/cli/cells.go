@@ -13,9 +13,9 @@ import (
 	"github.com/stella-ops/stella/internal/term"
 )
 
-func text(s string) term.Cell { return term.Cell{Text: s} }
+func text(s string) term.Cell { return term.Cell{Text: oneLine(s)} }
 
-func styled(style term.Style, s string) term.Cell { return term.Cell{Text: s, Style: style} }
+func styled(style term.Style, s string) term.Cell { return term.Cell{Text: oneLine(s), Style: style} }
 
 func number(n int) term.Cell { return term.Cell{Text: fmt.Sprint(n)} }
 

@@ -51,6 +51,10 @@ func (a *App) underWay(env stella.EnvName) string {
 	return fmt.Sprintf("%s: %s", env, strings.Join(a.steps, ", "))
 }
 
+// oneLine joins the lines of a text that says several things: an account has a
+// line for each thing that happened.
+func oneLine(s string) string { return strings.Join(strings.Split(strings.TrimSpace(s), "\n"), "; ") }
+
 func startedLine(d stella.Deployment) string {
 	line := fmt.Sprintf("%s: %s %s", d.Environment, d.ID, d.Kind)
 	if d.Restores != "" {
@@ -65,7 +69,7 @@ func startedLine(d stella.Deployment) string {
 func endedLine(d stella.Deployment) string {
 	line := fmt.Sprintf("%s: %s %s … %s", d.Environment, d.ID, d.Status, took(d.DurationSeconds))
 	if d.Error != "" {
-		line += ": " + d.Error
+		line += ": " + oneLine(d.Error)
 	}
 	return line
 }
@@ -84,7 +88,7 @@ func stepLine(s stella.Step) string {
 	}
 	line += " … " + took(s.DurationSeconds)
 	if s.Error != "" {
-		line += ": " + s.Error
+		line += ": " + oneLine(s.Error)
 	}
 	return line
 }
@@ -92,7 +96,7 @@ func stepLine(s stella.Step) string {
 func actionLine(e reconciler.ActionDone) (string, term.Style) {
 	line := fmt.Sprintf("%s: %s %s %s", e.Environment, e.Target, e.Action.Op, e.Action.Resource.ID)
 	if e.Err != nil {
-		return line + " failed: " + e.Err.Error(), term.Bad
+		return line + " failed: " + oneLine(e.Err.Error()), term.Bad
 	}
 	return line, term.Dim
 }
