@@ -17,8 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/artifact"
 	"github.com/stella-ops/stella/internal/registry"
 	"github.com/stella-ops/stella/internal/sampleapp"
 )
@@ -90,19 +94,84 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
-func pushImage(t *testing.T, repository, tag string, b registry.Build) stella.Artifact {
+// image is a version of an app: files that it shares with other versions, its
+// own in a layer above them, and how it is run.
+type image struct {
+	base   string                   // names what is shared
+	shared func() [][]registry.File // called once for each name
+	own    []registry.File          // none: no layer
+	config v1.Config
+}
+
+// bases are the shared layers, by name: to compress a program takes longer than
+// to deploy it.
+var bases = struct {
+	mu  sync.Mutex // held while one is built: nobody builds it twice
+	all map[string]v1.Image
+}{all: map[string]v1.Image{}}
+
+func (i image) build() (v1.Image, error) {
+	bases.mu.Lock()
+	defer bases.mu.Unlock()
+	built, known := bases.all[i.base]
+	if !known {
+		var err error
+		if built, err = (registry.Build{Layers: i.shared()}).Image(); err != nil {
+			return nil, err
+		}
+		bases.all[i.base] = built
+	}
+	if len(i.own) > 0 {
+		top, err := registry.Build{Layers: [][]registry.File{i.own}}.Image()
+		if err != nil {
+			return nil, err
+		}
+		layers, err := top.Layers()
+		if err != nil {
+			return nil, err
+		}
+		if built, err = mutate.AppendLayers(built, layers...); err != nil {
+			return nil, err
+		}
+	}
+	return mutate.Config(built, i.config)
+}
+
+// push pushes an image and returns it with its digest.
+func (i image) push(t *testing.T, repository, tag string) stella.Artifact {
 	t.Helper()
-	a, err := registry.Push(t.Context(), shared.registry, repository, tag, b)
+	built, err := i.build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a
+	ref, err := name.NewTag(shared.registry+"/"+repository+":"+tag, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, built, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := built.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stella.Artifact{Registry: shared.registry, Repository: repository, Tag: tag, Digest: stella.Digest(digest.String())}
+}
+
+// readFile reads a program that goes into an image.
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 // app is a program that a world deploys.
 type app interface {
 	// image is a version of it.
-	image(w *world, version string) registry.Build
+	image(w *world, version string) image
 	// files are what it has in envs/production/app besides release.yaml.
 	files(w *world) map[string]string
 	// version says which version a process is, from what the kernel knows of it.
@@ -115,13 +184,9 @@ type tiny struct{}
 
 func bad(version string) bool { return strings.HasSuffix(version, "-bad") }
 
-func (tiny) image(w *world, version string) registry.Build {
+func (tiny) image(w *world, version string) image {
 	w.t.Helper()
 	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	program, err := os.ReadFile(busybox)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -129,13 +194,20 @@ func (tiny) image(w *world, version string) registry.Build {
 	if !bad(version) {
 		pages = append(pages, registry.File{Name: "www/healthz", Mode: 0o644, Content: []byte("ok\n")})
 	}
-	return registry.Build{
-		// Links between directories, as merged-/usr distributions have them.
-		Layers: [][]registry.File{
-			{{Name: "usr/"}, {Name: "usr/bin/"}, {Name: "bin", Link: "usr/bin"}, {Name: "usr/bin/busybox", Content: program}, {Name: "www/"}},
-			pages,
+	return image{
+		base: "busybox",
+		shared: func() [][]registry.File {
+			// Links between directories, as distributions with a merged /usr have them.
+			return [][]registry.File{{
+				{Name: "usr/"},
+				{Name: "usr/bin/"},
+				{Name: "bin", Link: "usr/bin"},
+				{Name: "usr/bin/busybox", Content: readFile(w.t, busybox)},
+				{Name: "www/"},
+			}}
 		},
-		Config: artifact.ImageConfig{Entrypoint: []string{"/bin/busybox", "httpd", "-f", "-h", "/www"}, Env: []string{versionVariable + "=" + version}},
+		own:    pages,
+		config: v1.Config{Entrypoint: []string{"/bin/busybox", "httpd", "-f", "-h", "/www"}, Env: []string{versionVariable + "=" + version}},
 	}
 }
 
@@ -156,19 +228,17 @@ func (tiny) version(w *world, pid int) string { return variable(w.t, pid, versio
 // a world of it has one target.
 type sample struct{}
 
-func (sample) image(w *world, version string) registry.Build {
-	w.t.Helper()
-	program, err := os.ReadFile(shared.binary)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+func (sample) image(w *world, version string) image {
 	env := []string{sampleapp.EnvVersion + "=" + version}
 	if bad(version) {
 		env = append(env, sampleapp.EnvFault+"=unhealthy")
 	}
-	return registry.Build{
-		Layers: [][]registry.File{{{Name: "stella", Content: program}}},
-		Config: artifact.ImageConfig{Entrypoint: []string{"/stella", "sample-app"}, Env: env},
+	return image{
+		base: "stella",
+		shared: func() [][]registry.File {
+			return [][]registry.File{{{Name: "stella", Content: readFile(w.t, shared.binary)}}}
+		},
+		config: v1.Config{Entrypoint: []string{"/stella", "sample-app"}, Env: env},
 	}
 }
 

@@ -14,8 +14,9 @@ import (
 	"sync"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/artifact"
 	"github.com/stella-ops/stella/internal/registry"
 )
 
@@ -58,31 +59,36 @@ func release(version string) string {
 	return caddyNew
 }
 
-func (caddy) image(w *world, version string) registry.Build {
+func (caddy) image(w *world, version string) image {
 	w.t.Helper()
 	path, err := caddyProgram(release(version))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	program, err := os.ReadFile(path)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return registry.Build{
-		Layers: [][]registry.File{
-			{
-				{Name: "usr/"},
-				{Name: "usr/bin/"},
-				{Name: "usr/sbin/"},
-				{Name: "bin", Link: "usr/bin"},
-				{Name: "sbin", Link: "/usr/sbin"},
-				{Name: "etc/"},
-				{Name: "etc/passwd", Mode: 0o644, Content: []byte("root:x:0:0:root:/root:/bin/sh\ncaddy:x:1000:1000::/srv:/bin/false\n")},
-			},
-			{{Name: "usr/bin/caddy-server", Content: program}, {Name: "srv/"}},
-			{{Name: "bin/caddy", Link: "caddy-server"}, {Name: "srv/release.txt", Mode: 0o644, Content: []byte(version)}},
+	return image{
+		base: "caddy " + release(version),
+		shared: func() [][]registry.File {
+			return [][]registry.File{
+				{
+					{Name: "usr/"},
+					{Name: "usr/bin/"},
+					{Name: "usr/sbin/"},
+					{Name: "bin", Link: "usr/bin"},
+					{Name: "sbin", Link: "/usr/sbin"},
+					{Name: "etc/"},
+					{Name: "etc/passwd", Mode: 0o644, Content: []byte("root:x:0:0:root:/root:/bin/sh\ncaddy:x:1000:1000::/srv:/bin/false\n")},
+				},
+				{
+					{Name: "usr/bin/caddy-server", Content: readFile(w.t, path)},
+					{Name: "srv/"},
+				},
+			}
 		},
-		Config: artifact.ImageConfig{
+		own: []registry.File{
+			{Name: "bin/caddy", Link: "caddy-server"},
+			{Name: "srv/release.txt", Mode: 0o644, Content: []byte(version)},
+		},
+		config: v1.Config{
 			Entrypoint: []string{"/bin/caddy"}, Cmd: []string{"run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"},
 			User: "caddy", WorkingDir: "/srv",
 		},

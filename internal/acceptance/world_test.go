@@ -123,7 +123,7 @@ func portVariable(service string) string { return "PORT_" + strings.ToUpper(serv
 // versions is in their names.
 func (w *world) push(service, version string) stella.Artifact {
 	w.t.Helper()
-	return pushImage(w.t, w.images+"/"+service, version, w.app.image(w, version))
+	return w.app.image(w, version).push(w.t, w.images+"/"+service, version)
 }
 
 // pushed is push for the first service, as an argument of --artifact.
