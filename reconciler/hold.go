@@ -72,7 +72,11 @@ func containsAll(have, want []string) bool {
 }
 
 func holdReason(h stella.Hold) string {
-	return fmt.Sprintf("release %s is held since %s: %s (%s)", h.Release, h.Since.UTC().Format(time.RFC3339), h.Reason, h.ID)
+	why := h.Reason
+	if why == "" {
+		why = "rolled back by " + h.Deployment
+	}
+	return fmt.Sprintf("release %s is held since %s: %s (%s)", h.Release, h.Since.UTC().Format(time.RFC3339), why, h.ID)
 }
 
 // nonce is random and names nothing: two locks or holds are never equal.

@@ -40,7 +40,7 @@ func (e *Engine) preflight(ctx context.Context, want *source, book ledger.Book, 
 	in.plan.Artifacts = in.survey.availability(ctx, want.desired)
 	in.have()
 	if hold := heldBy(book.State.Holds, want); hold != nil && !forced(opts, ForceHold) {
-		in.find(FindingHeld, "", holdReason(*hold), fmt.Sprintf("run 'stella orch holds release %s --reason …', or deploy something else", want.name))
+		in.find(FindingHeld, "", holdReason(*hold), fmt.Sprintf("run 'stella orch holds release %s --hold %s --reason …' if it is good now, or choose another release", want.name, hold.ID))
 	}
 	return in
 }

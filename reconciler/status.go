@@ -32,12 +32,16 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	if l := sc.book.Lock(time.Now()); l != nil {
 		lock = e.lockStatus(sc.ledger, sc.name, *l)
 	}
-	v := sc.decide(lock != nil && !lock.Stale, false)
+	frozen := lock != nil && lock.ByHand && !lock.Stale
+	v := sc.decide(lock != nil && !lock.Stale && !frozen, false)
 	s := sc.book.State.Summary
 	st := EnvironmentStatus{
 		Environment: sc.name, Sync: v.sync, Health: orUnknown(s.Health), Reason: v.reason,
 		SeenCommit: string(sc.commit), FetchedAt: sc.at.UTC(), Desired: sc.summary(), Lock: lock, Holds: []stella.Hold{},
 		Drift: DriftSummary{Count: s.Drifted, Since: s.DriftSince}, Ready: readiness(sc.book), Targets: []TargetStatus{},
+	}
+	if frozen {
+		st.Reason = fmt.Sprintf("frozen by %s until %s: %s", lock.Holder, lock.ExpiresAt.UTC().Format(time.RFC3339), lock.Purpose)
 	}
 	if sc.book.State.Holds != nil {
 		st.Holds = sc.book.State.Holds
@@ -57,6 +61,9 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 		st.WaitingFor = v.reason
 	case actApply, actSettle, actGoBack:
 		st.WaitingFor = fmt.Sprintf("a pass: 'stella serve', or 'stella reconcile %s'", sc.name)
+	}
+	if frozen {
+		st.WaitingFor = fmt.Sprintf("the end of the freeze, or 'stella orch locks release %s'", sc.name)
 	}
 	return st
 }
@@ -117,8 +124,15 @@ func (e *Engine) observe(ctx context.Context, sc *scene, st *EnvironmentStatus) 
 		st.Drift.Since = nil
 	}
 	if st.Sync == stella.Synced && count > 0 {
-		st.Reason = fmt.Sprintf("%d differences between what is wanted and what runs", count)
+		st.Reason = plural(count, "difference") + " between what is wanted and what runs"
 	}
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func (sc *scene) targetStatus(s *site, results []health.Result) TargetStatus {

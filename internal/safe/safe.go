@@ -39,10 +39,14 @@ func Clip(s string, n int) string {
 }
 
 // URL returns a URL without its password, query and fragment: any of them may
-// hold a credential. What is not a URL is returned as a Line.
+// hold a credential. What is not a URL loses all that stands before its last @,
+// and is otherwise returned as a Line.
 func URL(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme == "" || u.Host == "" {
+		if at := strings.LastIndexByte(s, '@'); at >= 0 {
+			s = "redacted" + s[at:]
+		}
 		return Line(s)
 	}
 	if u.User != nil {

@@ -51,6 +51,8 @@ func TestURLHidesCredentials(t *testing.T) {
 		"https://user:TOKEN@host/repo?sig=SECRET#x": "https://redacted@host/repo",
 		"ssh://git@host:2222/repo.git":              "ssh://redacted@host:2222/repo.git",
 		"/srv/config.git":                           "/srv/config.git",
+		"https://user:TOKEN%zz@host/repo":           "redacted@host/repo",
+		"git@host:shop/config.git":                  "redacted@host:shop/config.git",
 	} {
 		if got := safe.URL(in); got != want {
 			t.Errorf("URL(%q) = %q, want %q", in, got, want)
