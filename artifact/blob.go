@@ -72,7 +72,11 @@ func (t *transfer) try(ctx context.Context) error {
 	}
 	body := &pacedReader{r: resp.Body, window: t.s.client.cfg.StallTimeout, stop: cancel}
 	defer body.close()
-	if err := t.copy(body, t.done-start); err != nil {
+	err = t.copy(body, t.done-start)
+	if cause := ended(ctx); err == nil && cause != nil && t.done < t.want.Size {
+		err = cause // cut by us, however cleanly the answer then ended
+	}
+	if err != nil {
 		return t.broken(ctx, err)
 	}
 	return t.verify()
