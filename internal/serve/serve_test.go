@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,10 +126,10 @@ func TestAnErrorIsTriedAgainWithBackoffAndStopsNobodyElse(t *testing.T) {
 
 func TestWhatWaitsForAPersonIsLookedAtWithEachPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		held := true
+		var lifted atomic.Bool
 		b := &branch{keys: map[stella.EnvName]string{"prod": "1"}}
 		b.answer = func(env stella.EnvName) (reconciler.Outcome, error) {
-			if held {
+			if !lifted.Load() {
 				return reconciler.Outcome{Sync: stella.Held}, nil
 			}
 			return synced(env)
@@ -139,7 +140,7 @@ func TestWhatWaitsForAPersonIsLookedAtWithEachPoll(t *testing.T) {
 		if n := strings.Count(b.seen(), "prod"); n < 5 || n > 7 {
 			t.Errorf("passes: %s", b.seen())
 		}
-		held = false
+		lifted.Store(true)
 		time.Sleep(2 * time.Minute)
 		after := b.seen()
 		time.Sleep(time.Hour)
