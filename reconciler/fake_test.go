@@ -50,14 +50,17 @@ func (m *machine) Observe(context.Context) (stella.State, error) {
 }
 
 func (m *machine) Prepare(ctx context.Context, _ stella.State, _ int64) error {
-	if m.prepared != nil {
-		m.prepared()
+	m.mu.Lock()
+	block, prepared := m.block, m.prepared
+	m.mu.Unlock()
+	if prepared != nil {
+		prepared()
 	}
-	if m.block == nil {
+	if block == nil {
 		return nil
 	}
 	select {
-	case <-m.block:
+	case <-block:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

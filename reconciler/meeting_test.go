@@ -61,7 +61,9 @@ func TestARollbackOfADeploymentWhoseDriverDiedGoesBackOneReleaseAndFencesItOff(t
 	w.machines["a"].prepared = func() { once.Do(func() { close(begun) }) }
 	dead := deployWith(w, w.Engine, "c", reconciler.Options{})
 	<-begun
+	w.machines["a"].mu.Lock()
 	w.machines["a"].block = nil // for everybody but the one that waits already
+	w.machines["a"].mu.Unlock()
 	config := w.config("bob", nil)
 	config.Alone = true // the other engine of this process counts as dead
 	out, err := reconciler.New(config).Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod})
