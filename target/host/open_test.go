@@ -238,6 +238,19 @@ func TestFilesThatWereLostDoNotStopTheNextApply(t *testing.T) {
 			})
 		}
 	}
+	spec, err := s.lay.readSpec("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Resource.Fields["environment"] = fields{"LEVEL": "debug"}
+	if err := writeJSON(s.lay.spec("web"), spec); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing runs with it: a spec that was changed by hand is not believed.
+	if diff := cmp.Diff([]string{"missing service/web/environment", "missing service/web/image"}, s.changes(t, serviceOf("web", image, fields{"environment": fields{"LEVEL": "debug"}}))); diff != "" {
+		t.Errorf("changes (-want +got)\n%s", diff)
+	}
+	s.deploy(t, web)
 	if err := os.Remove(s.lay.spec("web")); err != nil {
 		t.Fatal(err)
 	}
