@@ -141,7 +141,9 @@ func (c *command) follow(stderr *os.File) {
 	_ = stderr.Close()
 	<-read
 	c.result = result{args: c.args, code: c.cmd.ProcessState.ExitCode(), stdout: c.out.String(), stderr: c.text(), took: took}
-	c.t.Logf("%6.2fs %6.2fs exit %d: stella %s", c.began.Sub(firstBegan).Seconds(), took.Seconds(), c.result.code, strings.Join(c.args, " "))
+	cpu := c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
+	c.t.Logf("%6.2fs took %5.2fs, %4.2fs of a core, exit %d: stella %s",
+		c.began.Sub(firstBegan).Seconds(), took.Seconds(), cpu.Seconds(), c.result.code, strings.Join(c.args, " "))
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		c.t.Errorf("stella %s: %v", strings.Join(c.args, " "), err)
