@@ -22,7 +22,7 @@ import (
 func (h *Host) liveResource(ctx context.Context, l *liveService) error {
 	name := l.component.Name
 	l.resource = stella.Resource{ID: serviceID(name), Fields: maps.Clone(l.spec.Resource.Fields), Secrets: l.spec.Resource.Secrets}
-	if d, err := l.spec.digest(); err != nil || d != l.status.Spec {
+	if !l.specRuns() {
 		// The file was changed by hand. What runs was started with something else.
 		l.notes = append(l.notes, h.lay.spec(name)+" is not what the running shim was started with")
 		l.resource.Fields = map[string]any{}
@@ -46,6 +46,12 @@ func (h *Host) liveResource(ctx context.Context, l *liveService) error {
 		return h.livePorts(l)
 	}
 	return nil
+}
+
+// specRuns reports whether the spec is the one that the shim was started with.
+func (l *liveService) specRuns() bool {
+	d, err := l.spec.digest()
+	return err == nil && d == l.status.Spec
 }
 
 // liveImage is the image whose files the process runs from. One whose files are
