@@ -20,6 +20,7 @@ type intent struct {
 	reverts   []string // config commits that a rollback undoes
 	reason    string
 	automatic bool
+	scope     Scope // of a rollback
 	opts      Options
 	// uncommitted: its commit is not on the branch yet.
 	uncommitted bool

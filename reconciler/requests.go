@@ -52,11 +52,39 @@ type DeployRequest struct {
 	Options
 }
 
-// RollbackRequest asks to go back.
+// RollbackRequest asks to go back. At most one of To and Commit is set; Commit
+// goes with neither Components nor Targets.
 type RollbackRequest struct {
 	Environment stella.EnvName
-	To          string // deployment, version or commit; empty: the one verified before
+	// To is a deployment, version, commit, tag or "baseline"; empty: the one
+	// verified before.
+	To string
+	// Commit undoes this one commit and keeps what came later.
+	Commit string
+	// Components and Targets restrict the rollback to a part of the environment;
+	// empty for all of it.
+	Components []string
+	Targets    []string
+	// Offline goes back without the Git host, to what the targets still have.
+	Offline bool
+	Scope
 	Options
+}
+
+// Scope says how far a rollback may go. The zero value is the careful one.
+type Scope struct {
+	// Cross names the irreversible releases and the stateful services that it may
+	// cross.
+	Cross []string
+	// RequireAll refuses when a target can not be reached, instead of owing it.
+	RequireAll bool
+	// IncludeShared restores the shared directories of then as well.
+	IncludeShared bool
+	// IncludeEnvironment restores environment.yaml of then as well.
+	IncludeEnvironment bool
+	// RestoreArtifacts brings back from the backup what the registry lost, before
+	// anything is touched.
+	RestoreArtifacts bool
 }
 
 // ReconcileRequest asks for one pass.

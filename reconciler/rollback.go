@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/configrepo"
-	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/ledger"
 )
 
@@ -16,17 +14,16 @@ import (
 // what runs now, or the one that is named. It is planned against the head that
 // it read; if the environment changed meanwhile it refuses.
 func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, error) {
+	if req.Offline {
+		return e.rollbackOffline(ctx, req)
+	}
 	sc, err := e.look(ctx, req.Environment)
 	if err != nil {
 		return Outcome{}, err
 	}
-	good, err := destination(sc.book, req.To)
+	j, err := e.planRollback(ctx, sc, req)
 	if err != nil {
 		return Outcome{}, err
-	}
-	j, err := e.restore(ctx, sc, good, intent{reason: req.Reason, opts: req.Options})
-	if err != nil {
-		return Outcome{}, cannotRestore(good.ID, err)
 	}
 	if req.DryRun {
 		return Outcome{Plan: &j.in.plan, Nothing: j.in.plan.Empty && j.cand == nil}, nil
@@ -45,6 +42,29 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 	}
 	j.bad = sc.source
 	return e.carryOut(ctx, j, req.Options)
+}
+
+// planRollback plans what is asked for: undoing one commit, going back with a
+// part of the environment, or with all of it.
+func (e *Engine) planRollback(ctx context.Context, sc *scene, req RollbackRequest) (*job, error) {
+	why := intent{reason: req.Reason, scope: req.Scope, opts: req.Options}
+	if req.Commit != "" {
+		return e.undoCommit(ctx, sc, req.Commit, why)
+	}
+	good, err := destination(sc.book, req.To)
+	if err != nil {
+		return nil, err
+	}
+	var j *job
+	if len(req.Components) > 0 || len(req.Targets) > 0 {
+		j, err = e.restorePart(ctx, sc, good, req, why)
+	} else {
+		j, err = e.restore(ctx, sc, good, why)
+	}
+	if err != nil {
+		return nil, cannotRestore(good.ID, err)
+	}
+	return j, nil
 }
 
 // cannotRestore words why a rollback could not even be planned. That is a
@@ -102,81 +122,3 @@ func nowhere(b ledger.Book) string {
 	return fmt.Sprintf("no older deployment of %s was verified", b.State.Environment)
 }
 
-// restore plans bringing the environment's app back to what a deployment had:
-// a commit whose app tree is the recorded one, exact and without a merge. How
-// the environment is operated stays as it is today. Where the branch has that
-// tree already there is no commit to make.
-func (e *Engine) restore(ctx context.Context, sc *scene, good stella.Deployment, why intent) (*job, error) {
-	why.kind, why.restores = stella.KindRollback, good.ID
-	if good.Tree == string(sc.app) {
-		if sc.invalid != nil {
-			return nil, sc.invalid
-		}
-		return e.inspect(ctx, sc, why, nil, nil)
-	}
-	undone, err := e.undone(ctx, sc, good)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range undone {
-		why.reverts = append(why.reverts, string(c.ID))
-	}
-	c := &change{draft: e.restoring(sc, good, why, undone)}
-	cand, err := e.build(ctx, *c, sc.source)
-	if err != nil {
-		return nil, err
-	}
-	return e.inspect(ctx, sc, why, c, cand)
-}
-
-// restoring drafts the revert commit. It refuses a head on which the
-// environment is no longer what the rollback was planned against.
-func (e *Engine) restoring(sc *scene, good stella.Deployment, why intent, undone []git.Commit) func(context.Context, *source) ([]git.Edit, string, error) {
-	planned := sc.app
-	return func(_ context.Context, onto *source) ([]git.Edit, string, error) {
-		if onto.app != planned {
-			err := fmt.Errorf("%s changed meanwhile: commit %.12s: %w", onto.name, onto.commit, stella.ErrConflict)
-			return nil, "", stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", onto.name))
-		}
-		edit := git.Edit{Path: configrepo.AppPath(onto.project, onto.name), Graft: git.ID(good.Tree), GraftMode: 0o040000}
-		return []git.Edit{edit}, revertMessage(onto.name, good, why, undone), nil
-	}
-}
-
-// maxUndone bounds how many commits a revert names: a message is read by people.
-const maxUndone = 50
-
-// undone lists the commits between the head and the recorded deployment that
-// changed the app, newest first: those that a rollback takes back. It looks no
-// further back than the commit that brought what is restored.
-func (e *Engine) undone(ctx context.Context, sc *scene, good stella.Deployment) ([]git.Commit, error) {
-	path := configrepo.AppPath(sc.project, sc.name)
-	var out []git.Commit
-	for from := sc.commit; len(out) < maxUndone; {
-		found, err := e.cfg.Repo.Log(ctx, from, path, 1)
-		if err != nil {
-			return nil, fmt.Errorf("list the commits that go back: %w", err)
-		}
-		if len(found) == 0 {
-			break
-		}
-		out = append(out, found[0])
-		if len(found[0].Parents) == 0 {
-			break
-		}
-		from = found[0].Parents[0]
-		if restored, err := e.hasTree(ctx, from, path, git.ID(good.Tree)); err != nil || restored {
-			return out, err
-		}
-	}
-	return out, nil
-}
-
-func (e *Engine) hasTree(ctx context.Context, commit git.ID, path string, tree git.ID) (bool, error) {
-	t, err := e.cfg.Repo.Tree(ctx, commit)
-	if err != nil {
-		return false, err
-	}
-	entry, err := t.Lookup(ctx, path)
-	return err == nil && entry.ID == tree, ignoreNotFound(err)
-}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,29 +13,65 @@ type rollbackOptions struct {
 	app *App
 	environmentFlag
 	changeFlags
-	to string
+	to         string
+	commit     string
+	components []string
+	targets    []string
+	offline    bool
+	scope      reconciler.Scope
 }
 
 func newRollbackCmd(a *App) *cobra.Command {
 	o := &rollbackOptions{app: a, changeFlags: changeFlags{takesPull: true}}
 	cmd := &cobra.Command{
-		Use:   "rollback ENV [--to DEPLOYMENT|VERSION|COMMIT]",
+		Use:   "rollback ENV [--to DEPLOYMENT|VERSION|COMMIT|TAG|baseline]",
 		Short: "Go back to what was verified before",
 		Long: "Go back to the deployment that was verified before what runs now, in Git and on every target, and verify\n" +
 			"it. A second rollback goes one further back, never forward. What was rolled back is held: it does not\n" +
 			"come back until 'stella orch holds release'. An environment called like a subcommand is named with --env.",
 		Example: "  stella rollback production\n" +
 			"  stella rollback production --to 2.3.0 --reason \"5xx after 2.4.0\"\n" +
+			"  stella rollback production --component api --target web-1 --reason \"5xx on web-1 only\"\n" +
 			"  stella rollback production --dry-run",
 		Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.environmentFlag.add(cmd)
 	o.changeFlags.add(cmd)
-	cmd.Flags().StringVar(&o.to, "to", "", "go back to this `deployment`, version or commit; \"deployment:\", \"version:\", \"commit:\" in front tell them apart")
+	o.addFlags(cmd)
 	a.completeEnvironments(cmd)
 	cmd.AddCommand(newRollbackStatusCmd(a), newRollbackTraceCmd(a))
 	return exits(cmd, exitsOfChange())
+}
+
+func (o *rollbackOptions) addFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.to, "to", "", "go back to this `deployment`, version, commit, tag or \"baseline\"; \"deployment:\", \"version:\", \"commit:\", \"tag:\" in front tell them apart")
+	f.StringVar(&o.commit, "commit", "", "undo this one `commit` and keep what came later")
+	f.StringSliceVar(&o.components, "component", nil, "go back with this `component` only, until its next deploy")
+	f.StringSliceVar(&o.targets, "target", nil, "go back on this `target` only, until the components' next deploy")
+	f.StringSliceVar(&o.scope.Cross, "cross", nil, "go back across this irreversible `version` or stateful service")
+	f.BoolVar(&o.scope.RequireAll, "require-all", false, "refuse when a target can not be reached, instead of owing it")
+	f.BoolVar(&o.scope.IncludeShared, "include-shared", false, "restore the shared directories of then as well")
+	f.BoolVar(&o.scope.IncludeEnvironment, "include-environment", false, "restore environment.yaml of then as well")
+	f.BoolVar(&o.scope.RestoreArtifacts, "restore-artifacts", false, "first bring back from the backup what the registry lost")
+	f.BoolVar(&o.offline, "offline", false, "go back without the Git host, to what the targets still have; needs --reason")
+}
+
+// check refuses flags that exclude each other.
+func (o *rollbackOptions) check(cmd *cobra.Command) error {
+	part := len(o.components) > 0 || len(o.targets) > 0
+	switch {
+	case o.commit != "" && o.to != "":
+		return usage(cmd, "--commit and --to exclude each other")
+	case o.commit != "" && part:
+		return usage(cmd, "--commit goes with neither --component nor --target")
+	case o.offline && strings.TrimSpace(o.reason) == "":
+		return usage(cmd, "--offline needs --reason")
+	case o.offline && (o.commit != "" || part || o.pullReq):
+		return usage(cmd, "--offline goes with none of --commit, --component, --target, --pr")
+	}
+	return nil
 }
 
 func (o *rollbackOptions) run(cmd *cobra.Command, args []string) error {
@@ -46,11 +83,17 @@ func (o *rollbackOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := o.check(cmd); err != nil {
+		return err
+	}
 	eng, err := o.app.engine(cmd.Context())
 	if err != nil {
 		return err
 	}
 	return o.app.runChange(cmd.Context(), env, opts, func(ctx context.Context, opts reconciler.Options) (reconciler.Outcome, error) {
-		return eng.Rollback(ctx, reconciler.RollbackRequest{Environment: env, To: o.to, Options: opts})
+		return eng.Rollback(ctx, reconciler.RollbackRequest{
+			Environment: env, To: o.to, Commit: o.commit, Components: o.components, Targets: o.targets,
+			Offline: o.offline, Scope: o.scope, Options: opts,
+		})
 	})
 }
