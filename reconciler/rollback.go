@@ -121,4 +121,3 @@ func nowhere(b ledger.Book) string {
 	}
 	return fmt.Sprintf("no older deployment of %s was verified", b.State.Environment)
 }
-
