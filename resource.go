@@ -7,7 +7,11 @@ import "time"
 type Resource struct {
 	ID ResourceID `json:"id"`
 	// Fields are canonical JSON: only nil, bool, float64, string, []any and
-	// map[string]any. A field that is absent is not compared.
+	// map[string]any. In desired state they are what the files say. In live
+	// state they are those that were asked for when the resource was last
+	// applied, with what the target is seen to have in place of what was asked:
+	// an image's or a runtime's defaults are no fields. So a field that only the
+	// live side has is one that is not wanted any more.
 	Fields map[string]any `json:"fields"`
 	// Secrets are JSON Pointers (RFC 6901) into Fields whose values are secret:
 	// never shown, compared by keyed hash.

@@ -131,7 +131,7 @@ func (s *service) environment() {
 		maps.Copy(all, s.envFile(f.Path, bool(f.Required), written))
 	}
 	maps.Copy(all, written)
-	if len(all) > 0 || s.has("environment") {
+	if len(all) > 0 {
 		s.fields["environment"] = all
 	}
 }

@@ -12,12 +12,14 @@ import (
 // Compare returns the differences between what is desired and what is live,
 // sorted by resource and path; nil where there are none.
 //
-// A field that a desired resource does not have is not compared; a field that
-// it has is compared whole, so that a key which only the live side has in, say,
-// an environment is a difference of class extra. Maps are compared key by key,
-// lists element by element where they are equally long and as one value
-// otherwise. A resource that only one side has is one difference with an empty
-// path. A value that is not canonical JSON equals nothing.
+// Fields are compared both ways, at every depth: what only the live side has,
+// be it a whole field or a key in an environment, is a difference of class
+// extra, since whoever takes it out of a file wants it gone. What a runtime
+// fills in by itself is no field of a live resource, see stella.Resource. Maps
+// are compared key by key, lists element by element where they are equally long
+// and as one value otherwise. A resource that only one side has is one
+// difference with an empty path. A value that is not canonical JSON equals
+// nothing.
 //
 // Differences that a rule covers are returned with Ignored set. Secret values
 // are compared as they stand and never returned. Values in the result are
@@ -112,7 +114,8 @@ func whole(r *stella.Resource) any {
 	return r.Fields
 }
 
-// fields compares the fields that desired has.
+// fields compares the fields of one resource. Without fields it is empty, not
+// absent.
 func (w *walk) fields(d, l map[string]any, n *secretNode) {
 	if n != nil && n.secret {
 		if !equal(d, l) {
@@ -120,9 +123,7 @@ func (w *walk) fields(d, l map[string]any, n *secretNode) {
 		}
 		return
 	}
-	for k, dv := range d {
-		w.key(k, dv, l, n)
-	}
+	w.maps(d, l, n)
 }
 
 // key compares the value dv that desired has under k with live's.

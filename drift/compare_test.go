@@ -96,7 +96,18 @@ func TestCompare(t *testing.T) {
 			"a label is information", `{"service/api":{"labels":{"a":"1"}}}`, `{"service/api":{"labels":{"a":"2"}}}`,
 			[]string{`service/api modified /labels/a ["1","2"] info`},
 		},
-		{"a field that desired does not name is not compared", `{"service/api":{"image":"a"}}`, `{"service/api":{"image":"a","user":"root","environment":{"A":"1"}}}`, nil},
+		{
+			"a field that desired does not have any more is extra, as a whole", `{"service/api":{"image":"a"}}`, `{"service/api":{"image":"a","user":"root","environment":{"A":"1"},"command":["run"]}}`,
+			[]string{
+				`service/api extra /command [null,["run"]] critical`,
+				`service/api extra /environment [null,{"A":"1"}] warning`,
+				`service/api extra /user [null,"root"] warning`,
+			},
+		},
+		{
+			"a field that is empty is not one that is absent", `{"service/api":{}}`, `{"service/api":{"command":[]}}`,
+			[]string{`service/api extra /command [null,[]] critical`},
+		},
 		{
 			"a field that live does not have is missing", `{"service/api":{"user":"app"}}`, `{"service/api":{}}`,
 			[]string{`service/api missing /user ["app",null] warning`},
@@ -158,6 +169,10 @@ func TestCompare(t *testing.T) {
 		{
 			"an extra resource hides the secrets in it", `{}`, `{"service/api":{"environment":{"PW":"x"},"!":["/environment/PW"]}}`,
 			[]string{`service/api extra  [null,{"environment":{"PW":` + hidden + `}}] warning secret`},
+		},
+		{
+			"a secret in a field that is not wanted any more is hidden", `{"service/api":{}}`, `{"service/api":{"environment":{"PW":"x","A":"1"},"!":["/environment/PW"]}}`,
+			[]string{`service/api extra /environment [null,{"A":"1","PW":` + hidden + `}] warning secret`},
 		},
 		{
 			"a list with a secret is compared and hidden whole: elements move", `{"service/api":{"command":["-p","pw"],"!":["/command/1"]}}`, `{"service/api":{"command":["pw","-p"]}}`,

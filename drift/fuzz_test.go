@@ -1,6 +1,7 @@
 package drift_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -38,6 +39,11 @@ func FuzzCompare(f *testing.F) {
 		}
 		if diff := cmp.Diff(got, drift.Compare(ds, ls, []drift.Ignore{{Resource: "service/*", Path: ignore}}, now)); diff != "" {
 			t.Errorf("two comparisons differ\n%s", diff)
+		}
+		one, err1 := drift.Canonical(d)
+		two, err2 := drift.Canonical(l)
+		if err1 == nil && err2 == nil && len(d) > 0 && (len(got) == 0) != bytes.Equal(one, two) && len(l) > 0 {
+			t.Errorf("%s against %s: %v", one, two, lines(got))
 		}
 		if same := drift.Compare(ds, ds, nil, now); len(same) != 0 {
 			t.Errorf("a state differs from itself: %v", lines(same))

@@ -57,6 +57,7 @@ func newFixture(t *testing.T) targettest.Fixture {
 			r.Fields["environment"] = env
 			return r
 		},
+		Full: full,
 		Volume: func(name string) stella.Resource {
 			return stella.Resource{ID: stella.ResourceID(volumePrefix + name), Fields: fields{"name": name}}
 		},
@@ -84,6 +85,19 @@ func newFixture(t *testing.T) targettest.Fixture {
 		Say:    func(text string) []string { return []string{"/bin/app", "say", text} },
 		Output: "waiting",
 	}
+}
+
+// full sets every field but those that need another resource.
+func full(r stella.Resource) stella.Resource {
+	r.Fields = maps.Clone(r.Fields)
+	maps.Copy(r.Fields, fields{
+		"entrypoint": []any{"/bin/app", "wait"}, "command": []any{"longer"}, "workingDir": "/etc",
+		"environment": fields{"A": "1", "B": "2"}, "labels": fields{"team": "shop", "tier": "web"},
+		"configs":    fields{"/etc/a.conf": fields{"content": "a"}, "/etc/b.conf": fields{"content": "b"}},
+		"stopSignal": "SIGINT", "stopGracePeriodSeconds": 2.0, "restart": "no",
+		"healthcheck": fields{"test": []any{"NONE"}},
+	})
+	return r
 }
 
 // foreign puts files and directories of other people below the root.

@@ -3,11 +3,14 @@ package targettest
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/drift"
 	"github.com/stella-ops/stella/reconciler"
 )
 
@@ -163,6 +166,58 @@ func (s *suite) variable() {
 	}
 	s.deploy(s.f.Target, changed)
 	s.deploy(s.f.Target, web)
+}
+
+// takenOut removes one field after the other, as somebody does who deletes lines
+// of a file: each is a difference, one order takes it away, and what is left is
+// as desired.
+func (s *suite) takenOut() {
+	plain := s.f.Service("web", "1")
+	full := s.f.Full(plain)
+	s.deploy(s.f.Target, full)
+	for _, field := range []string{"environment", "command", "configs"} {
+		if _, ok := full.Fields[field]; !ok {
+			s.Errorf("a full service has no %s", field)
+		}
+	}
+	for _, field := range slices.Sorted(maps.Keys(full.Fields)) {
+		if _, ok := plain.Fields[field]; ok {
+			continue
+		}
+		if entries, ok := full.Fields[field].(map[string]any); ok && len(entries) > 1 {
+			key := slices.Min(slices.Collect(maps.Keys(entries)))
+			full = s.takeOut(full, drift.Pointer(field, key), func(r stella.Resource) {
+				entries := maps.Clone(entries)
+				delete(entries, key)
+				r.Fields[field] = entries
+			})
+		}
+		full = s.takeOut(full, drift.Pointer(field), func(r stella.Resource) { delete(r.Fields, field) })
+	}
+	if diff := cmp.Diff(plain, full); diff != "" {
+		s.Errorf("something is left (-want +got)\n%s", diff)
+	}
+}
+
+// takeOut deploys a service without what it has at a path, and returns it.
+func (s *suite) takeOut(full stella.Resource, path string, remove func(stella.Resource)) stella.Resource {
+	s.Helper()
+	less := full
+	less.Fields = maps.Clone(full.Fields)
+	remove(less)
+	before := component(s.observe(s.f.Target), "web")
+	actions := plan(state(less), s.observe(s.f.Target))
+	if len(actions) != 1 || actions[0].Op != stella.OpUpdate || len(actions[0].Changes) != 1 {
+		s.Fatalf("without %s: plan %+v, want one update", path, actions)
+	}
+	if c := actions[0].Changes[0]; c.Path != path || c.Class != stella.Extra {
+		s.Fatalf("without %s: change %+v, want an extra there", path, c)
+	}
+	s.deploy(s.f.Target, less)
+	if after := component(s.observe(s.f.Target), "web"); after.Since.Equal(before.Since) {
+		s.Errorf("without %s: the service was not started again", path)
+	}
+	return less
 }
 
 func (s *suite) fence() {

@@ -35,6 +35,10 @@ type Fixture struct {
 	Service func(name, version string) stella.Resource
 	// Set returns the service with an environment variable changed or added.
 	Set func(service stella.Resource, key, value string) stella.Resource
+	// Full returns the service with every field that can be asked for besides
+	// its image, and in which it runs as before: its command, an environment of
+	// several variables, config files, labels and whatever else the driver has.
+	Full func(service stella.Resource) stella.Resource
 	// Volume is a named volume that Mount puts into a service; nil where the
 	// driver has none.
 	Volume func(name string) stella.Resource
@@ -74,6 +78,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"preparing touches nothing that runs", (*suite).prepare},
 		{"going back needs no registry", (*suite).goBack},
 		{"a changed variable is a difference until it is applied", (*suite).variable},
+		{"what is taken out of a service is gone after the next order", (*suite).takenOut},
 		{"a stale fence is refused, by whoever opens the target", (*suite).fence},
 		{"what is not wanted any more is removed and the rest left alone", (*suite).removal},
 		{"an extra service is observed", (*suite).extra},
