@@ -45,7 +45,7 @@ func everyEvent() []ledger.Event {
 		ledger.Lift{Meta: m, HoldID: "h", Reason: "r"},
 		ledger.Note{
 			Meta: m, Machines: map[string]string{"web": "m"}, Forget: []string{"old"},
-			Summary: ledger.Summary{Sync: stella.Held, Health: stella.Degraded, Reason: "r", Commit: "c", Drifted: 2, DriftSince: &at, Ready: true, Blockers: []string{"b"}, At: at},
+			Summary: ledger.Summary{Sync: stella.Held, Health: stella.Degraded, Reason: "r", Commit: "c", Drifted: 2, DriftSince: &at, Ready: true, Blockers: []string{"b"}, ReadyTo: "d", ReadyAt: &at, At: at},
 		},
 		ledger.PinTo{Meta: m, Pin: ledger.Pin{Ref: "r", Commit: "c", Tree: "t", Deployment: "d", PullRequest: "u", Since: at, By: "b", Reason: "r"}},
 		ledger.Unpin{Meta: m, Reason: "r"},

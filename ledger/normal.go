@@ -72,7 +72,7 @@ func each[E any](s []E, f func(E) E) []E {
 }
 
 func normalSummary(s Summary) Summary {
-	s.At, s.DriftSince, s.Blockers = utc(s.At), utcPtr(s.DriftSince), list(s.Blockers)
+	s.At, s.DriftSince, s.Blockers, s.ReadyAt = utc(s.At), utcPtr(s.DriftSince), list(s.Blockers), utcPtr(s.ReadyAt)
 	return s
 }
 

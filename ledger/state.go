@@ -46,7 +46,13 @@ type Summary struct {
 	DriftSince *time.Time    `json:"driftSince"` // null without drift
 	Ready      bool          `json:"ready"`      // to be rolled back
 	Blockers   []string      `json:"blockers"`   // why it is not
-	At         time.Time     `json:"at"`         // when it was seen
+	// ReadyTo is the deployment that Ready and Blockers are about; empty where
+	// there was none to go back to.
+	ReadyTo string `json:"readyTo"`
+	// ReadyAt is when Ready, Blockers and ReadyTo were found out; null before the
+	// first time. What stays the same is written anew once a day only.
+	ReadyAt *time.Time `json:"readyAt"`
+	At      time.Time  `json:"at"` // when it was seen
 }
 
 // Pin keeps an environment on a commit that restores what was verified before

@@ -24,17 +24,28 @@ func (b Book) Verified() []stella.Deployment {
 // over. A second rollback so goes one further back, never forward. It is false
 // when there is nothing to go back to.
 func (b Book) Previous() (stella.Deployment, bool) {
+	ways := b.WaysBack()
+	if len(ways) == 0 {
+		return stella.Deployment{}, false
+	}
+	return ways[0], true
+}
+
+// WaysBack returns what rollbacks could go back to, in the order in which they
+// would: the first is Previous. Each content is in it once.
+func (b Book) WaysBack() []stella.Deployment {
 	candidates, running := b.candidates()
+	seen := map[string]bool{"": true, running: true}
+	var out []stella.Deployment
 	for _, i := range slices.Backward(candidates) {
 		c := b.Deployments[i]
-		if c.Tree == "" || c.Tree == running {
+		if _, held := b.Held(c.Tree); held || seen[c.Tree] {
 			continue
 		}
-		if _, held := b.Held(c.Tree); !held {
-			return c, true
-		}
+		seen[c.Tree] = true
+		out = append(out, c)
 	}
-	return stella.Deployment{}, false
+	return out
 }
 
 // candidates returns what a rollback may go to, as places in Deployments,

@@ -58,7 +58,7 @@ func (e *Engine) build(ctx context.Context, c change, onto *source) (*candidate,
 	if err != nil {
 		return nil, err
 	}
-	h.branch, h.at = onto.branch, onto.at
+	h.branch, h.at, h.glance = onto.branch, onto.at, onto.glance
 	want, err := e.read(ctx, h, onto.name)
 	if err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ type inspection struct {
 // preflight looks at everything that the deployment of want will need and
 // touches nothing. What it refuses is in the plan's findings, all at once.
 func (e *Engine) preflight(ctx context.Context, want *source, book ledger.Book, kind stella.Kind, opts Options) *inspection {
-	in := &inspection{want: want, survey: e.openSites(ctx, want.project, want.env, book)}
+	in := &inspection{want: want, survey: e.sites(ctx, want, book)}
 	in.plan = Compute(Situation{
 		Environment: want.env, Desired: want.desired, Tree: string(want.app), Live: in.survey.live(), Now: time.Now(),
 	})
