@@ -41,6 +41,10 @@ type Config struct {
 	Attempts int
 	// Limits bound what an image may be; zero fields mean the defaults.
 	Limits Limits
+	// Backup is where copies of images are kept that outlive their registry:
+	// "host/prefix" of another registry, or "oci:/path" of an OCI image layout.
+	// Empty means nowhere.
+	Backup string
 	// Logger receives retries at debug level; nil means none.
 	Logger *slog.Logger
 }
@@ -89,16 +93,21 @@ func (c Config) withDefaults() Config {
 // the registry sends us where it must not. A call that the caller ended gives
 // the cause of its context.
 type Client struct {
-	cfg Config
+	cfg    Config
+	backup *backup // nil for none
 
-	mu       sync.Mutex          // guards below
-	networks map[string]*network // by registry
-	sessions map[string]*session // by registry/repository
+	mu       sync.Mutex             // guards below
+	networks map[string]*network    // by registry
+	sessions map[string]*session    // by registry/repository
+	copies   map[stella.Digest]bool // that the backup was found to have
 }
 
 // New returns a client. It does no I/O.
 func New(c Config) *Client {
-	return &Client{cfg: c.withDefaults(), networks: map[string]*network{}, sessions: map[string]*session{}}
+	return &Client{
+		cfg: c.withDefaults(), backup: newBackup(c.Backup, c),
+		networks: map[string]*network{}, sessions: map[string]*session{}, copies: map[stella.Digest]bool{},
+	}
 }
 
 // Resolve returns a with the digest that its tag has now; the tag stays. With a

@@ -33,8 +33,16 @@ type Image struct {
 // directory, and verifies manifest, configuration and every layer to the last
 // byte, packed and unpacked. After an error nothing of the image is left in dir.
 //
+// What the registry does not give is taken from the backup, if there is one and
+// it has a copy.
+//
 // An artifact without a digest is an error of class stella.ErrInvalid.
 func (c *Client) Pull(ctx context.Context, a stella.Artifact, p Platform, dir string) (*Image, error) {
+	return c.pull(ctx, a, p, dir)
+}
+
+// pullOnce is Pull from one place.
+func (c *Client) pullOnce(ctx context.Context, a stella.Artifact, p Platform, dir string) (*Image, error) {
 	what := "pull " + a.String()
 	if a.Digest == "" {
 		return nil, fmt.Errorf("%s: %w: the image has no digest", what, stella.ErrInvalid)

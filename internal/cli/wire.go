@@ -95,7 +95,7 @@ func (a *App) wire(ctx context.Context, w wiring) (*wired, error) {
 
 // registries is the client for the registries of a project.
 func (a *App) registries(p *configrepo.Project, log *slog.Logger) *artifact.Client {
-	return artifact.New(artifact.Config{PlainHTTP: p.PlainHTTP, Getenv: a.process.Getenv, Logger: log})
+	return artifact.New(artifact.Config{PlainHTTP: p.PlainHTTP, Backup: p.Backup, Getenv: a.process.Getenv, Logger: log})
 }
 
 // protected reads from the commit whether the environment wants its changes to
