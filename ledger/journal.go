@@ -16,6 +16,7 @@ import (
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/durable"
+	"github.com/stella-ops/stella/internal/effect"
 	"github.com/stella-ops/stella/internal/safe"
 )
 
@@ -126,9 +127,12 @@ func (j *Journal) Append(l JournalLine) error {
 			return err
 		}
 	}
-	n, err := j.file.Write(line)
-	j.size += int64(n)
-	if err = errors.Join(err, j.file.Sync()); err != nil {
+	err = effect.Do("append", j.file.Name(), func() error {
+		n, err := j.file.Write(line)
+		j.size += int64(n)
+		return errors.Join(err, j.file.Sync())
+	})
+	if err != nil {
 		return fmt.Errorf("write journal: %w", err)
 	}
 	return nil
@@ -195,7 +199,7 @@ func RemoveJournal(dir, deployment string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Remove(path); err != nil {
 		return fmt.Errorf("remove journal: %w", err)
 	}
 	return nil

@@ -137,11 +137,12 @@ func (e *Engine) resolve(ctx context.Context, sc *scene, asked map[string]stella
 	g.SetLimit(maxParallel)
 	for i, name := range names {
 		g.Go(func() error {
-			var err error
-			if found[i], err = client.Resolve(ctx, named[name]); err != nil {
-				return artifactError(sc.name, err)
-			}
-			return nil
+			return e.guard("resolve "+named[name].String(), func() (err error) {
+				if found[i], err = client.Resolve(ctx, named[name]); err != nil {
+					return artifactError(sc.name, err)
+				}
+				return nil
+			})
 		})
 	}
 	if err := g.Wait(); err != nil {

@@ -23,15 +23,24 @@ type machine struct {
 	starts  int
 
 	down      bool            // nobody answers
+	panics    string          // what has a defect: "open", "observe", "prepare" or "apply"
 	sick      map[string]bool // images, by digest, whose health check fails
 	failApply bool            // the next apply fails half way
 	block     chan struct{}   // Prepare waits for it
 	prepared  func()          // told when Prepare begins
 }
 
+// defect panics in what the test says.
+func (m *machine) defect(in string) {
+	if m.panics == in {
+		panic("index out of range in " + in)
+	}
+}
+
 func (m *machine) Observe(context.Context) (stella.State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.defect("observe")
 	if m.down {
 		return stella.State{}, fmt.Errorf("machine is off: %w", stella.ErrUnreachable)
 	}
@@ -51,8 +60,11 @@ func (m *machine) Observe(context.Context) (stella.State, error) {
 
 func (m *machine) Prepare(ctx context.Context, _ stella.State, _ int64) error {
 	m.mu.Lock()
-	block, prepared := m.block, m.prepared
+	block, prepared, defect := m.block, m.prepared, m.panics == "prepare"
 	m.mu.Unlock()
+	if defect {
+		panic("index out of range in prepare")
+	}
 	if prepared != nil {
 		prepared()
 	}
@@ -70,6 +82,7 @@ func (m *machine) Prepare(ctx context.Context, _ stella.State, _ int64) error {
 func (m *machine) Apply(_ context.Context, o stella.Order, report func(stella.Action, error)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.defect("apply")
 	switch {
 	case m.down:
 		return fmt.Errorf("machine is off: %w", stella.ErrUnreachable)
@@ -111,6 +124,9 @@ func (s site) Open(_ context.Context, spec reconciler.TargetSpec) (reconciler.Ta
 	if !ok {
 		return nil, fmt.Errorf("no machine %s: %w", spec.Target.Name, stella.ErrUnreachable)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.defect("open")
 	return m, nil
 }
 

@@ -103,6 +103,7 @@ func (r *run) record(ctx context.Context, events func(ledger.Book, stella.Deploy
 	book, err := r.scene.ledger.Append(ctx, d.Environment, func(b ledger.Book) ([]ledger.Event, error) { return events(b, d), nil })
 	r.lock.lose(errEnded)
 	if err != nil {
+		r.journal.close()
 		err = fmt.Errorf("record the outcome of %s (%s): %w", d.ID, d.Status, err)
 		return d, stella.WithHint(err, fmt.Sprintf("run 'stella reconcile %s' when the config repository answers again", d.Environment))
 	}

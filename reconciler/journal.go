@@ -44,11 +44,18 @@ func (j *journal) write(s stella.Step) {
 	}
 }
 
+// close keeps what was written: the ledger does not have it.
+func (j *journal) close() {
+	if j != nil {
+		_ = j.file.Close() // what was to be kept was synced line by line
+	}
+}
+
 func (j *journal) remove() {
 	if j == nil {
 		return
 	}
-	_ = j.file.Close() // what was to be kept was synced line by line
+	j.close()
 	if err := ledger.RemoveJournal(j.dir, j.id); err != nil {
 		j.log.Warn("remove journal", "deployment", j.id, "err", err)
 	}

@@ -48,7 +48,13 @@ func (e *Engine) Environments(ctx context.Context) ([]EnvironmentSummary, error)
 	g.SetLimit(maxParallel)
 	for i, ref := range refs {
 		g.Go(func() error {
-			out[i] = e.summary(ctx, h, ref.Name)
+			err := e.guard("read "+string(ref.Name), func() error {
+				out[i] = e.summary(ctx, h, ref.Name)
+				return nil
+			})
+			if err != nil {
+				out[i] = EnvironmentSummary{Name: ref.Name, Sync: stella.SyncUnknown, Health: stella.HealthUnknown, Reason: err.Error()}
+			}
 			return nil
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,7 +55,11 @@ func (r *run) step(ctx context.Context, name, target string, limit time.Duration
 	r.notify(StepBegan{Environment: r.dep.Environment, Deployment: r.dep.ID, Step: s})
 	stepCtx, cancel := r.under(ctx, limit)
 	defer cancel()
-	detail, err := fn(stepCtx)
+	var detail map[string]any
+	err := r.e.guard(strings.TrimSpace(name+" "+target), func() (err error) {
+		detail, err = fn(stepCtx)
+		return err
+	})
 	r.endStep(s, detail, err)
 	if cause := r.lock.lost(); err != nil && cause != nil {
 		return errors.Join(cause, err)
@@ -227,7 +232,7 @@ func (r *run) each(names []string, fn func(name string) error) error {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			errs[i] = fn(name)
+			errs[i] = r.e.guard(name, func() error { return fn(name) })
 		})
 	}
 	wg.Wait()

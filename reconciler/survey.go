@@ -42,17 +42,18 @@ type survey struct {
 	sites     []*site // in environment order
 	artifacts Artifacts
 	at        time.Time
+	guard     func(what string, fn func() error) error // Engine.guard
 }
 
 // openSites opens and observes all targets of an environment, in parallel.
 func (e *Engine) openSites(ctx context.Context, project *configrepo.Project, env *configrepo.Environment, book ledger.Book) *survey {
-	s := &survey{artifacts: e.cfg.Artifacts(project), at: time.Now(), sites: make([]*site, len(env.Targets))}
+	s := &survey{artifacts: e.cfg.Artifacts(project), at: time.Now(), guard: e.guard, sites: make([]*site, len(env.Targets))}
 	var g errgroup.Group
 	g.SetLimit(maxParallel)
 	for i, t := range env.Targets {
 		s.sites[i] = &site{spec: t}
 		g.Go(func() error {
-			s.sites[i].observe(ctx, e.cfg.Targets, TargetSpec{
+			e.visit(ctx, s.sites[i], TargetSpec{
 				Environment: env, Target: t, Machine: book.State.Machines[t.Name], Artifacts: s.artifacts,
 			})
 			return nil
@@ -62,9 +63,9 @@ func (e *Engine) openSites(ctx context.Context, project *configrepo.Project, env
 	return s
 }
 
-// observe opens and observes a target. One that hangs is as good as one that is
+// visit opens and observes a target. One that hangs is as good as one that is
 // not there, and stops nobody else.
-func (s *site) observe(ctx context.Context, targets Targets, spec TargetSpec) {
+func (e *Engine) visit(ctx context.Context, s *site, spec TargetSpec) {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
 	type found struct {
@@ -75,11 +76,15 @@ func (s *site) observe(ctx context.Context, targets Targets, spec TargetSpec) {
 	done := make(chan found, 1)
 	go func() {
 		var f found
-		if f.target, f.err = targets.Open(ctx, spec); f.err == nil {
-			f.live, f.err = f.target.Observe(ctx)
-		} else {
-			f.target = nil
-		}
+		f.err = e.guard("observe "+spec.Target.Name, func() error {
+			target, err := e.cfg.Targets.Open(ctx, spec)
+			if err != nil {
+				return err
+			}
+			f.target = target
+			f.live, err = target.Observe(ctx)
+			return err
+		})
 		done <- f
 	}()
 	select {
@@ -184,7 +189,14 @@ func (s *survey) availability(ctx context.Context, desired *configrepo.Desired) 
 	g.SetLimit(maxParallel)
 	for i, a := range desired.Artifacts {
 		g.Go(func() error {
-			out[i] = s.find(ctx, a, desired)
+			out[i] = ArtifactCheck{Image: a.String()}
+			err := s.guard("look for "+a.String(), func() error {
+				out[i] = s.find(ctx, a, desired)
+				return nil
+			})
+			if err != nil {
+				out[i].Error = err.Error()
+			}
 			return nil
 		})
 	}

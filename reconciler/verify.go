@@ -61,7 +61,13 @@ func (r *run) probe(ctx context.Context, names []string) []health.Result {
 	_ = r.each(names, func(name string) error {
 		start := time.Now()
 		res := health.Result{Name: "as desired", Target: name}
-		res.Instance, res.Error = r.fault(ctx, name)
+		err := r.e.guard("look at "+name, func() error {
+			res.Instance, res.Error = r.fault(ctx, name)
+			return nil
+		})
+		if err != nil {
+			res.Error = err.Error()
+		}
 		res.OK = res.Error == ""
 		res.Latency = time.Since(start)
 		results[index(names, name)] = res

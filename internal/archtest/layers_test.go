@@ -10,7 +10,7 @@ import (
 // only, and never one of its own. The first match wins.
 func layers() [][]string {
 	return [][]string{
-		{".", "examples", "internal/sampleapp"},
+		{".", "examples", "internal/effect", "internal/sampleapp"},
 		{"internal/safe", "internal/durable"},
 		{"internal/git/odb", "internal/git/wire", "internal/imagetree", "internal/strictyaml", "internal/term", "health", "drift"},
 		{"internal/git", "internal/unpack"},

@@ -1,7 +1,8 @@
 // Package durable writes files that survive a crash and takes locks that do
 // not. Start with [WriteFile] and [Lock]; [Process] names a process in a way
 // that a reused pid can not fake. A file written here is whole or absent after
-// a power cut: temporary file, fsync, rename, fsync of the directory.
+// a power cut: temporary file, fsync, rename, fsync of the directory. Every
+// change of a name is an effect ([effect.Do]); callers need not make it one.
 package durable
 
 import (
@@ -11,17 +12,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/effect"
 )
 
 // WriteFile replaces the file at path with data. The temporary file is made
 // beside it under a random name, so that nobody can put something in its place.
 func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+strayInfix+"*")
 	if err != nil {
 		return err
 	}
@@ -37,10 +40,66 @@ func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 	}
 	// A crash before the rename leaves the old file and a stray temporary one;
 	// after it, the new file.
-	if err := os.Rename(tmp.Name(), path); err != nil {
+	return effect.Do("write", path, func() error { return rename(tmp.Name(), path) })
+}
+
+// strayInfix is in the names of files that were never put in place.
+const strayInfix = ".tmp-"
+
+// Strays lists the files of a directory that were never put in place, since
+// their writer was killed. Who removes them has to know that nobody writes there
+// now.
+func Strays(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	var strays []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") && strings.Contains(e.Name(), strayInfix) && e.Type().IsRegular() {
+			strays = append(strays, filepath.Join(dir, e.Name()))
+		}
+	}
+	return strays, err
+}
+
+// Rename gives a file or directory another name, durably. What has that name
+// already is replaced, as rename(2) does.
+func Rename(from, to string) error {
+	return effect.Do("rename", to, func() error { return rename(from, to) })
+}
+
+func rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(to))
+}
+
+// Symlink points the link at path to target, durably, and replaces what is at
+// path. The caller sees to it that nobody else does the same meanwhile.
+func Symlink(target, path string) error {
+	next := path + ".next"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, next); err != nil {
+		return err
+	}
+	// A crash before the rename leaves the old link and a stray one, which the
+	// next Symlink removes.
+	return effect.Do("symlink", path, func() error { return rename(next, path) })
+}
+
+// Remove removes a file durably; one that is not there is fine.
+func Remove(path string) error {
+	return effect.Do("remove", path, func() error {
+		err := os.Remove(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return SyncDir(filepath.Dir(path))
+	})
 }
 
 // SyncDir makes the names in a directory durable.
@@ -93,4 +152,9 @@ func WaitLock(ctx context.Context, path string) (*Lock, error) {
 
 // Unlock gives the lock back. The file stays: removing it would let two
 // processes lock two files of one name.
-func (l *Lock) Unlock() error { return l.f.Close() }
+//
+// Closing alone would leave the lock to a process that this one has forked and
+// that has not come to its exec: it has the same open file.
+func (l *Lock) Unlock() error {
+	return errors.Join(unix.Flock(int(l.f.Fd()), unix.LOCK_UN), l.f.Close())
+}

@@ -86,3 +86,44 @@ func TestProcessIsAliveUntilItEnds(t *testing.T) {
 		t.Error("an ended process is alive")
 	}
 }
+
+func TestSymlinkRenameAndRemoveCanBeRepeated(t *testing.T) {
+	dir := t.TempDir()
+	link, file := filepath.Join(dir, "current"), filepath.Join(dir, "file")
+	// What a crash left must not be in the way.
+	if err := os.Symlink("nowhere", link+".next"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"one", "two", "two"} {
+		if err := durable.Symlink(want, link); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.Readlink(link); err != nil || got != want {
+			t.Fatalf("the link leads to %q, %v, want %q", got, err, want)
+		}
+	}
+	if err := durable.Rename(link, file); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := durable.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) != 0 {
+		t.Fatalf("directory has %v, %v", names, err)
+	}
+}
+
+func TestStraysAreWhatAKilledWriterLeft(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".state.json.tmp-123", "state.json", ".hidden", "a.tmp-1"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := durable.Strays(dir)
+	if want := filepath.Join(dir, ".state.json.tmp-123"); err != nil || len(got) != 1 || got[0] != want {
+		t.Fatalf("strays %v, %v, want %s", got, err, want)
+	}
+}

@@ -51,7 +51,7 @@ func (h *Host) Apply(ctx context.Context, o stella.Order, report func(stella.Act
 			return err
 		}
 	}
-	return h.locked(ctx, o.Fence, func() error { return h.finish(o, d) })
+	return h.locked(ctx, o.Fence, func() error { return h.finish(ctx, o, d) })
 }
 
 // checkActions refuses an order whose actions are not about its desired state,
@@ -205,36 +205,26 @@ func (h *Host) link(service, release string) error {
 	if at, err := os.Readlink(h.lay.current(service)); err == nil && at == target {
 		return nil
 	}
-	return h.effect("link", func() error {
-		next := h.lay.current(service) + ".next"
-		if err := ignoreMissing(os.Remove(next)); err != nil {
-			return err
-		}
-		if err := os.Symlink(target, next); err != nil {
-			return err
-		}
-		if err := os.Rename(next, h.lay.current(service)); err != nil {
-			return err
-		}
-		return durable.SyncDir(h.lay.service(service))
-	})
+	return h.effect("link", func() error { return durable.Symlink(target, h.lay.current(service)) })
 }
 
 // placeSpec makes the next spec the one that the shim reads. Holding the shim's
 // own lock proves that none lives.
 func (h *Host) placeSpec(ctx context.Context, service string) error {
-	lock, err := soonLock(ctx, h.lay.shimLock(service))
+	// What a shim that was killed had just forked has its lock until it comes to
+	// its exec.
+	const most = 200 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	lock, err := durable.WaitLock(ctx, h.lay.shimLock(service))
 	if err != nil {
 		return err
 	}
 	// The status goes first: a crash in between must not leave the new spec with
 	// the old one's status, which would tell of a job that completed and never ran.
-	err = removeFile(h.lay.status(service))
+	err = durable.Remove(h.lay.status(service))
 	if err == nil {
-		err = os.Rename(h.lay.nextSpec(service), h.lay.spec(service))
-	}
-	if err == nil {
-		err = durable.SyncDir(h.lay.service(service))
+		err = durable.Rename(h.lay.nextSpec(service), h.lay.spec(service))
 	}
 	return errors.Join(err, lock.Unlock())
 }
@@ -256,15 +246,15 @@ func (h *Host) removeService(ctx context.Context, name string) error {
 // that nothing of it runs.
 func (h *Host) forget(name string) error {
 	return h.effect("forget", func() error {
-		return errors.Join(removeFile(h.lay.spec(name)), removeFile(h.lay.nextSpec(name)),
-			removeFile(h.lay.current(name)), removeFile(h.lay.status(name)), removeFile(h.lay.pid(name)))
+		return errors.Join(durable.Remove(h.lay.spec(name)), durable.Remove(h.lay.nextSpec(name)),
+			durable.Remove(h.lay.current(name)), durable.Remove(h.lay.status(name)), durable.Remove(h.lay.pid(name)))
 	})
 }
 
 // finish ends an order: what a crash left of services that are not wanted is
 // forgotten, and the sticker is written last, so that it is never ahead of what
 // runs.
-func (h *Host) finish(o stella.Order, d desiredSet) error {
+func (h *Host) finish(ctx context.Context, o stella.Order, d desiredSet) error {
 	services, err := h.ourServices()
 	if err != nil {
 		return err
@@ -280,6 +270,7 @@ func (h *Host) finish(o stella.Order, d desiredSet) error {
 			return err
 		}
 	}
+	h.sweep(ctx)
 	s := o.Sticker
 	s.SchemaVersion = 1
 	return h.effect("sticker", func() error { return writeJSON(h.lay.sticker(), s) })

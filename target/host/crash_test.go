@@ -73,6 +73,28 @@ func upgradeAndCrash(t *testing.T, effect int, done bool) (effects []string, kil
 	return effects, killed
 }
 
+func TestAnApplyRemovesWhatAKilledOneWasWriting(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	one := s.image(t, "1")
+	s.deploy(t, serviceOf("web", one))
+	var strays []string
+	for _, path := range []string{s.lay.target(), s.lay.sticker(), s.lay.nextSpec("web"), s.lay.volumeRecord("data")} {
+		strays = append(strays, filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp-123"))
+	}
+	for _, stray := range strays {
+		if err := os.WriteFile(stray, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.deploy(t, serviceOf("web", one))
+	for _, stray := range strays {
+		if _, err := os.Lstat(stray); err == nil {
+			t.Errorf("%s is still there", stray)
+		}
+	}
+}
+
 // checkWhole proves that `current` names complete releases only, and that what
 // runs of each service is one instance that runs from a complete release.
 func (s *scene) checkWhole(t *testing.T) {

@@ -114,7 +114,9 @@ func identity(root string) string {
 }
 
 // effect carries out one effect on the machine. Every write goes through it, so
-// that tests can fail or crash before and after each.
+// that tests can fail or crash before and after each. It may be made of several
+// effects of the process (effect.Do): those of package durable, and what is done
+// to trees of files and to processes.
 func (h *Host) effect(name string, do func() error) error {
 	if h.trip != nil {
 		if err := h.trip(name, false); err != nil {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -131,16 +132,26 @@ func encodeJSON(v any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// removeFile removes a file durably; one that is not there is fine.
-func removeFile(path string) error {
-	err := os.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// sweep removes what a stella that was killed left of the files that it was
+// about to put in place. It does what it can. The caller holds the target's
+// lock: whoever writes here has it, or is waited for by who has it.
+func (h *Host) sweep(ctx context.Context) {
+	dirs := []string{h.lay.root, h.lay.volumes()}
+	services, _ := os.ReadDir(h.lay.services())
+	for _, e := range services {
+		if e.IsDir() {
+			dirs = append(dirs, h.lay.service(e.Name()))
+		}
 	}
-	if err != nil {
-		return err
+	for _, dir := range dirs {
+		strays, err := durable.Strays(dir)
+		for _, stray := range strays {
+			err = errors.Join(err, os.Remove(stray))
+		}
+		if err != nil {
+			h.log.WarnContext(ctx, "remove files that were left half written", "dir", dir, "err", err)
+		}
 	}
-	return durable.SyncDir(filepath.Dir(path))
 }
 
 // makeDirs creates the directories that every writer needs.

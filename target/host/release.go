@@ -11,12 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/artifact"
 	"github.com/stella-ops/stella/drift"
 	"github.com/stella-ops/stella/internal/durable"
+	"github.com/stella-ops/stella/internal/effect"
 	"github.com/stella-ops/stella/internal/unpack"
 )
 
@@ -100,13 +100,17 @@ func (h *Host) makeRelease(ctx context.Context, s service, name string, fence in
 	defer func() { err = errors.Join(err, removeTree(scratch), lock.Unlock()) }()
 	built := filepath.Join(scratch, "release")
 	err = h.effect("unpack", func() error {
-		rel, err = h.fill(ctx, s, scratch, built)
-		return err
+		return effect.Do("unpack", s.name, func() error {
+			rel, err = h.fill(ctx, s, scratch, built)
+			return err
+		})
 	})
 	if err != nil {
 		return rel, err
 	}
-	err = h.effect("configs", func() error { return furnish(built, s, &rel) })
+	err = h.effect("configs", func() error {
+		return effect.Do("furnish", s.name, func() error { return furnish(built, s, &rel) })
+	})
 	if err != nil {
 		return rel, fmt.Errorf("put configs and mount points in place: %w", err)
 	}
@@ -126,16 +130,11 @@ func (h *Host) settle(ctx context.Context, service, name, built string) error {
 		return nil // somebody else was faster, and may run from it by now
 	}
 	if _, err := os.Lstat(dir); err == nil {
-		if err := h.effect("displace", func() error { return os.Rename(dir, freeName(dir+tamperedSuffix)) }); err != nil {
+		if err := h.effect("displace", func() error { return durable.Rename(dir, freeName(dir+tamperedSuffix)) }); err != nil {
 			return err
 		}
 	}
-	return h.effect("rename", func() error {
-		if err := os.Rename(built, dir); err != nil {
-			return err
-		}
-		return durable.SyncDir(filepath.Dir(dir))
-	})
+	return h.effect("rename", func() error { return durable.Rename(built, dir) })
 }
 
 func isTampered(name string) bool { return strings.Contains(name, tamperedSuffix) }
@@ -163,16 +162,6 @@ func (h *Host) scratch(service string) (string, *durable.Lock, error) {
 	return dir, lock, nil
 }
 
-// soonLock takes a lock that nobody should have for long. One that was given up
-// stays taken for as long as a process that was forked meanwhile has not come to
-// its exec.
-func soonLock(ctx context.Context, path string) (*durable.Lock, error) {
-	const most = 200 * time.Millisecond
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	return durable.WaitLock(ctx, path)
-}
-
 // removeScratch removes what died while it was built. It does what it can. The
 // caller holds the target's lock: a scratch directory that is not locked yet is
 // nobody's who lives.
@@ -183,7 +172,7 @@ func (h *Host) removeScratch(ctx context.Context, service string) {
 			continue
 		}
 		dir := filepath.Join(h.lay.releases(service), e.Name())
-		lock, err := soonLock(ctx, filepath.Join(dir, "lock"))
+		lock, err := durable.TryLock(filepath.Join(dir, "lock"))
 		if err != nil {
 			continue // its maker lives
 		}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/effect"
 )
 
 // sealFile is seal.json, written last: a release that has none is not complete
@@ -183,10 +184,10 @@ func sealRelease(ctx context.Context, dir string, rel releaseFile) error {
 	if err := writeJSON(filepath.Join(dir, "release.json"), rel); err != nil {
 		return err
 	}
-	if err := makeReadOnly(filepath.Join(dir, "rootfs")); err != nil {
-		return err
-	}
-	if err := syncAll(dir); err != nil {
+	err := effect.Do("sync", "release", func() error {
+		return errors.Join(makeReadOnly(filepath.Join(dir, "rootfs")), syncAll(dir))
+	})
+	if err != nil {
 		return fmt.Errorf("sync release: %w", err)
 	}
 	tree, err := listing(ctx, dir, rel, true)
@@ -218,6 +219,10 @@ func makeReadOnly(dir string) error {
 
 // removeTree removes a directory that makeReadOnly may have been at.
 func removeTree(dir string) error {
+	return effect.Do("remove", dir, func() error { return removeAll(dir) })
+}
+
+func removeAll(dir string) error {
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			_ = os.Chmod(path, 0o700) // what can not be removed then, RemoveAll reports

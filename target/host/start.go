@@ -16,6 +16,7 @@ import (
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/durable"
+	"github.com/stella-ops/stella/internal/effect"
 	"github.com/stella-ops/stella/internal/safe"
 )
 
@@ -26,6 +27,10 @@ const startPatience = 30 * time.Second
 // start runs the shim of a service and returns once its process was executed.
 // The shim outlives this process.
 func (h *Host) start(service string) error {
+	return effect.Do("start", service, func() error { return h.startShim(service) })
+}
+
+func (h *Host) startShim(service string) error {
 	if !filepath.IsAbs(h.cfg.Executable) {
 		return fmt.Errorf("%w: no path of the stella program to run as the shim", stella.ErrInvalid)
 	}
@@ -80,11 +85,13 @@ const stopSlack = 10 * time.Second
 // The shim gives its process the stop signal and the grace; one that does not
 // end is killed. A service that does not run is fine.
 func (h *Host) stopService(ctx context.Context, name string) error {
-	if err := h.stopShim(ctx, name); err != nil {
-		return err
-	}
-	// What got away from a shim that was killed, wherever it is in the tree.
-	return killAll(func() []int { return h.processesOf(name) }, stopSlack)
+	return effect.Do("stop", name, func() error {
+		if err := h.stopShim(ctx, name); err != nil {
+			return err
+		}
+		// What got away from a shim that was killed, wherever it is in the tree.
+		return killAll(func() []int { return h.processesOf(name) }, stopSlack)
+	})
 }
 
 func (h *Host) stopShim(ctx context.Context, name string) error {
@@ -220,7 +227,7 @@ func (h *Host) removeAll(fence int64) error {
 	for _, v := range volumes {
 		all = append(all, h.retireVolume(v.ID))
 	}
-	all = append(all, removeFile(h.lay.sticker()), ignoreMissing(ignoreNotEmpty(os.Remove(h.lay.services()))))
+	all = append(all, durable.Remove(h.lay.sticker()), ignoreMissing(ignoreNotEmpty(os.Remove(h.lay.services()))))
 	if err := errors.Join(all...); err != nil {
 		return err
 	}

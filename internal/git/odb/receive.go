@@ -14,6 +14,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/hash"
 
 	"github.com/stella-ops/stella/internal/durable"
+	"github.com/stella-ops/stella/internal/effect"
 )
 
 // tmpPrefix starts the names of files that are not complete.
@@ -96,14 +97,11 @@ func (in *Incoming) Install() error {
 		return nil
 	}
 	// Who sees an index expects its pack: the pack comes first.
-	dir := in.db.packDir()
-	if err := os.Rename(in.pack, filepath.Join(dir, in.name+".pack")); err != nil {
+	path := filepath.Join(in.db.packDir(), in.name)
+	if err := effect.Do("rename", path+".pack", func() error { return os.Rename(in.pack, path+".pack") }); err != nil {
 		return err
 	}
-	if err := os.Rename(in.idx, filepath.Join(dir, in.name+".idx")); err != nil {
-		return err
-	}
-	if err := durable.SyncDir(dir); err != nil {
+	if err := durable.Rename(in.idx, path+".idx"); err != nil {
 		return err
 	}
 	_, err := in.db.Reload()
@@ -142,9 +140,7 @@ func (db *DB) remove(names map[string]bool) error {
 	var errs []error
 	for name := range names {
 		for _, suffix := range []string{".idx", ".pack"} {
-			if err := os.Remove(filepath.Join(db.packDir(), name+suffix)); !errors.Is(err, os.ErrNotExist) {
-				errs = append(errs, err)
-			}
+			errs = append(errs, durable.Remove(filepath.Join(db.packDir(), name+suffix)))
 		}
 	}
 	_, err := db.Reload()

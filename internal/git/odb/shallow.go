@@ -47,11 +47,7 @@ func (db *DB) SetShallow(at []Hash) error {
 	plumbing.HashesSort(at)
 	at = slices.Compact(at)
 	if len(at) == 0 {
-		err := os.Remove(db.shallowFile())
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return errors.Join(err, durable.SyncDir(db.dir))
+		return durable.Remove(db.shallowFile())
 	}
 	var b bytes.Buffer
 	for _, h := range at {

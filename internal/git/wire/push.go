@@ -15,6 +15,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/effect"
 	"github.com/stella-ops/stella/internal/safe"
 )
 
@@ -63,7 +64,11 @@ func (c *Conn) Push(commands []Command, pack []byte) (*Report, error) {
 	if err := req.Encode(&b); err != nil {
 		return nil, c.fail(fmt.Errorf("%w: %w", stella.ErrInvalid, err))
 	}
-	report, err := c.push(b.Bytes())
+	var report *Report
+	err = effect.Do("push", commands[0].Ref, func() error {
+		report, err = c.push(b.Bytes())
+		return err
+	})
 	if err == nil {
 		return report, nil
 	}
