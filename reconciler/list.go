@@ -73,6 +73,7 @@ func summarise(st EnvironmentStatus) EnvironmentSummary {
 	s := EnvironmentSummary{
 		Name: st.Environment, Sync: st.Sync, Health: st.Health, Release: st.Desired.Release, Commit: st.SeenCommit,
 		Drifted: st.Drift.Count > 0, Ready: st.Ready.Ready, Locked: st.Lock != nil, Held: len(st.Holds) > 0, Reason: st.Reason,
+		ReadyCheckedAt: st.Ready.CheckedAt,
 	}
 	if st.Current != nil {
 		s.Release, s.Deployment = st.Current.Release, st.Current.ID

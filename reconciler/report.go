@@ -103,6 +103,30 @@ type Readiness struct {
 	Ready    bool     `json:"ready"`
 	To       string   `json:"to"` // the deployment that a rollback would restore
 	Blockers []string `json:"blockers"`
+	// CheckedAt is when preflight was last known to have said so; null where only
+	// the ledger was asked.
+	CheckedAt *time.Time `json:"checkedAt"`
+}
+
+// EnvironmentReadiness is one environment of `rollback ready`.
+type EnvironmentReadiness struct {
+	Environment stella.EnvName `json:"environment"`
+	Ready       bool           `json:"ready"` // the first candidate is
+	To          string         `json:"to"`    // the first candidate; empty for none
+	Candidates  []Candidate    `json:"candidates"`
+	Blockers    []Finding      `json:"blockers"` // of an environment without candidates
+	Error       string         `json:"error"`    // why nobody can tell; empty where somebody can
+	CheckedAt   time.Time      `json:"checkedAt"`
+}
+
+// Candidate is a deployment that an environment could go back to.
+type Candidate struct {
+	Deployment string     `json:"deployment"`
+	Release    string     `json:"release"`
+	VerifiedAt *time.Time `json:"verifiedAt"`
+	Ready      bool       `json:"ready"`
+	Blockers   []Finding  `json:"blockers"`
+	Warnings   []string   `json:"warnings"`
 }
 
 // LockStatus is a lock as people see it.
@@ -159,6 +183,9 @@ type EnvironmentSummary struct {
 	Locked     bool           `json:"locked"`
 	Held       bool           `json:"held"`
 	Reason     string         `json:"reason"`
+	// ReadyCheckedAt is when Ready was found out; null where only the ledger was
+	// asked.
+	ReadyCheckedAt *time.Time `json:"readyCheckedAt"`
 }
 
 // RollbackStatus is the document of `rollback status`: what each witness says.

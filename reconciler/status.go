@@ -80,15 +80,6 @@ func withoutSteps(d stella.Deployment) *stella.Deployment {
 	return &d
 }
 
-// readiness says where a rollback would go, from the ledger alone.
-func readiness(b ledger.Book) Readiness {
-	d, ok := b.Previous()
-	if !ok {
-		return Readiness{Blockers: []string{nowhere(b)}}
-	}
-	return Readiness{Ready: true, To: d.ID, Blockers: []string{}}
-}
-
 func (sc *scene) summary() DesiredSummary {
 	d := DesiredSummary{Commit: string(sc.commit), Tree: string(sc.app), Components: map[string]string{}}
 	if sc.release != nil {

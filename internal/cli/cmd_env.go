@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +36,7 @@ func (a *App) listEnvironments(ctx context.Context) error {
 	for _, e := range all {
 		names = append(names, string(e.Name))
 		l.add(text(string(e.Name)), styled(styleOfSync(e.Sync), string(e.Sync)), styled(styleOfHealth(e.Health), string(e.Health)),
-			text(e.Release), text(e.Deployment), yes(e.Drifted, "drifted", term.Warn), readyCell(e.Ready),
+			text(e.Release), text(e.Deployment), yes(e.Drifted, "drifted", term.Warn), readyCell(a.process.Now(), e),
 			yes(e.Locked, "locked", term.Warn), yes(e.Held, "held", term.Bad), gitID(e.Commit), text(e.Reason))
 	}
 	if len(all) == 0 {
@@ -51,11 +52,16 @@ func (a *App) listEnvironments(ctx context.Context) error {
 	})
 }
 
-func readyCell(ready bool) term.Cell {
-	if ready {
-		return styled(term.Good, "ready")
+// readyCell is when it was looked into, where it was.
+func readyCell(now time.Time, e reconciler.EnvironmentSummary) term.Cell {
+	c := styled(term.Good, "ready")
+	if !e.Ready {
+		c = styled(term.Warn, "not ready")
 	}
-	return styled(term.Warn, "not ready")
+	if c.Machine = c.Text; e.ReadyCheckedAt != nil {
+		c.Text += " " + span(now.Sub(*e.ReadyCheckedAt))
+	}
+	return c
 }
 
 type envStatusOptions struct {

@@ -40,7 +40,7 @@ func newRollbackCmd(a *App) *cobra.Command {
 	o.changeFlags.add(cmd)
 	o.addFlags(cmd)
 	a.completeEnvironments(cmd)
-	cmd.AddCommand(newRollbackStatusCmd(a), newRollbackTraceCmd(a))
+	cmd.AddCommand(newRollbackStatusCmd(a), newRollbackTraceCmd(a), newRollbackReadyCmd(a))
 	return exits(cmd, exitsOfChange())
 }
 

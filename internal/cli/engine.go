@@ -23,6 +23,7 @@ type reader interface {
 	Status(ctx context.Context, env stella.EnvName, observe bool) (reconciler.EnvironmentStatus, error)
 	Plan(ctx context.Context, env stella.EnvName, ref string) (reconciler.Plan, error)
 	HealthCheck(ctx context.Context, env stella.EnvName) (reconciler.HealthReport, error)
+	Ready(ctx context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error)
 	RollbackStatus(ctx context.Context, env stella.EnvName) (reconciler.RollbackStatus, error)
 	Book(ctx context.Context, env stella.EnvName) (ledger.Book, error)
 	Books(ctx context.Context) (map[stella.EnvName]ledger.Book, error)

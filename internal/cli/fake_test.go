@@ -40,6 +40,7 @@ type fakeEngine struct {
 	fails     stella.Status
 	rollsBack bool
 	findings  []reconciler.Finding
+	away      string // why nobody can tell whether the environment is ready
 	reverts   []string
 	err       error // every request ends with it
 	waits     bool  // a change waits until its context ends
@@ -132,7 +133,7 @@ func (f *fakeEngine) Environments(context.Context) ([]reconciler.EnvironmentSumm
 	var all []reconciler.EnvironmentSummary
 	for _, env := range slices.Sorted(maps.Keys(f.books)) {
 		b := f.books[env]
-		s := reconciler.EnvironmentSummary{Name: env, Sync: stella.Synced, Health: stella.Healthy, Commit: commit2, Ready: true, Held: len(b.State.Holds) > 0, Drifted: f.drifted}
+		s := reconciler.EnvironmentSummary{Name: env, Sync: stella.Synced, Health: stella.Healthy, Commit: commit2, Ready: true, ReadyCheckedAt: new(noon().Add(-3 * time.Minute)), Held: len(b.State.Holds) > 0, Drifted: f.drifted}
 		if d, ok := b.Current(); ok {
 			s.Release, s.Deployment = d.Release, d.ID
 		}
@@ -303,6 +304,35 @@ func (f *fakeEngine) HealthCheck(_ context.Context, env stella.EnvName) (reconci
 		c.Error = "status 503, want 200"
 	}
 	return reconciler.HealthReport{Environment: env, Healthy: ok, Checks: []reconciler.CheckResult{c}}, nil
+}
+
+func (f *fakeEngine) Ready(_ context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error) {
+	if len(envs) == 0 {
+		envs = slices.Sorted(maps.Keys(f.books))
+	}
+	all := []reconciler.EnvironmentReadiness{}
+	for _, env := range envs {
+		b, err := f.book(env)
+		if err != nil {
+			return nil, err
+		}
+		r := reconciler.EnvironmentReadiness{Environment: env, CheckedAt: noon(), Ready: len(f.findings) == 0 && !f.agreesNot, Error: f.away}
+		for _, d := range b.Deployments {
+			if f.agreesNot {
+				break
+			}
+			r.Candidates = append(r.Candidates, reconciler.Candidate{
+				Deployment: d.ID, Release: d.Release, VerifiedAt: d.FinishedAt, Ready: len(f.findings) == 0 || len(r.Candidates) > 0,
+			})
+		}
+		if f.agreesNot {
+			r.Blockers = []reconciler.Finding{{Code: reconciler.FindingNowhere, Message: "no older deployment of production was verified", Fix: "deploy another release to production: what runs now is then what it can go back to"}}
+		} else {
+			r.To, r.Candidates[0].Blockers = r.Candidates[0].Deployment, f.findings
+		}
+		all = append(all, r)
+	}
+	return all, f.err
 }
 
 func (f *fakeEngine) RollbackStatus(_ context.Context, env stella.EnvName) (reconciler.RollbackStatus, error) {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
+
+	"github.com/stella-ops/stella/reconciler"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -55,6 +57,15 @@ func documentCases() []documentCase {
 		{"deploy", "deploy production --artifact " + newImage, 0, nil},
 		{"deploy-failed", "deploy production --artifact " + newImage, 3, func(f *fakeEngine) { f.fails, f.rollsBack = "failed", true }},
 		{"reconcile", "reconcile production", 0, nil},
+		{"rollback-ready", "rollback ready", 0, nil},
+		{"rollback-ready-blocked", "rollback ready production", 1, func(f *fakeEngine) {
+			f.findings = []reconciler.Finding{{
+				Code: reconciler.FindingArtifact, Message: oldImage + " can not be had: the registry answers 404 for its manifest",
+				Fix: "push it again, or choose another release with 'stella rollback production --to production-2'",
+			}}
+		}},
+		{"rollback-ready-nowhere", "rollback ready --env production", 1, func(f *fakeEngine) { f.agreesNot = true }},
+		{"rollback-ready-unknown", "rollback ready production", 2, func(f *fakeEngine) { f.away = "the ledger does not descend from where it was" }},
 		{"rollback-status", "rollback status production", 0, nil},
 		{"rollback-trace", "rollback trace production", 0, nil},
 		{"deployments-list", "orch deployments list production", 0, nil},
@@ -145,7 +156,7 @@ func TestDocumentsKeepTheRules(t *testing.T) {
 func nullable(path string) bool {
 	for _, name := range []string{
 		".deployment", ".rollback", ".proposal", ".error", ".pin", ".lock", ".current", ".last", ".sticker",
-		".nextTry", ".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt",
+		".nextTry", ".checkedAt", ".readyCheckedAt", ".verifiedAt", ".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt",
 	} {
 		if strings.HasSuffix(path, name) {
 			return true

@@ -3,10 +3,12 @@ package cli
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/internal/term"
 )
@@ -67,8 +69,10 @@ func (p *page) fields(fields ...field) {
 		}
 		label := p.screen.Paint(term.Dim, f.label) + strings.Repeat(" ", width-utf8.RuneCountInString(f.label))
 		for line := range strings.SplitSeq(f.value, "\n") {
-			p.b.WriteString(indent + label + "  " + p.screen.Paint(f.style, safe.Line(line)) + "\n")
-			label = strings.Repeat(" ", width)
+			for _, part := range p.wrap(safe.Line(line), len(indent)+width+len("  ")) {
+				p.b.WriteString(indent + label + "  " + p.screen.Paint(f.style, part) + "\n")
+				label = strings.Repeat(" ", width)
+			}
 		}
 	}
 }
@@ -79,10 +83,74 @@ func (p *page) list(heading string, l *list) {
 		return
 	}
 	p.heading(heading)
+	p.table(l)
+}
+
+// table writes rows under their header, or nothing where there are none.
+func (p *page) table(l *list) {
+	if len(l.rows) == 0 {
+		return
+	}
 	s := p.screen
 	s.W = &p.b
+	t := l.table(p.wide)
+	if !p.wide {
+		t.Fit(width(s) - len(indent))
+	}
 	// A strings.Builder never fails.
-	_ = l.table(p.wide).Aligned(s, indent)
+	_ = t.Aligned(s, indent)
+}
+
+// usualWidth is how many columns a page has where nobody knows.
+const usualWidth = 80
+
+// width is how many columns there are.
+func width(s term.Screen) int {
+	if s.Width > 0 {
+		return s.Width
+	}
+	return usualWidth
+}
+
+// wrapped writes a text in as many lines as it takes, those after the first one
+// step further in.
+func (p *page) wrapped(style term.Style, before, s string) {
+	if s = oneLine(s); !p.wide {
+		s = digestRE.ReplaceAllStringFunc(s, func(d string) string { return stella.Digest(d).Short() })
+	}
+	for i, line := range p.wrap(safe.Line(s), len(before)+len(indent)) {
+		if i > 0 {
+			line = indent + line
+		}
+		p.b.WriteString(before + p.screen.Paint(style, line) + "\n")
+	}
+}
+
+// digestRE finds whole digests in a text: people tell them apart by twelve
+// digits.
+var digestRE = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+
+// wrap breaks a line between words so that it fits beside what stands left of
+// it. A word that is too long stays whole: ids and commands are copied. With -o
+// wide nothing is broken.
+func (p *page) wrap(line string, left int) []string {
+	room := max(width(p.screen)-left, usualWidth/4)
+	if p.wide || utf8.RuneCountInString(line) <= room {
+		return []string{line}
+	}
+	var lines []string
+	now := ""
+	for _, word := range strings.Split(line, " ") {
+		if now != "" && utf8.RuneCountInString(now)+1+utf8.RuneCountInString(word) > room {
+			lines, now = append(lines, now), word
+			continue
+		}
+		if now != "" {
+			now += " "
+		}
+		now += word
+	}
+	return append(lines, now)
 }
 
 // moment is a time in UTC and how long ago that was; empty where unknown.
@@ -91,6 +159,14 @@ func (p *page) moment(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format("2006-01-02 15:04:05 UTC") + " (" + ago(p.now, t) + ")"
+}
+
+// when is how long ago a time was that may not be there, as a cell.
+func (p *page) when(t *time.Time) term.Cell {
+	if t == nil {
+		return term.Cell{}
+	}
+	return age(p.now, *t)
 }
 
 // instant is moment for a time that may not be there.

@@ -40,15 +40,19 @@ type list struct {
 
 // column is one column of a list.
 type column struct {
-	title string
-	wide  bool // only with -o wide
+	title    string
+	wide     bool // only with -o wide
+	flexible bool // cut where the line would be too long, but for -o wide
 }
 
+// columns reads titles: one after "+" is shown with -o wide only, one after "~"
+// gives way where there is no room.
 func columns(titles ...string) []column {
 	all := make([]column, len(titles))
 	for i, title := range titles {
 		name, wide := strings.CutPrefix(title, "+")
-		all[i] = column{title: name, wide: wide}
+		name, flexible := strings.CutPrefix(name, "~")
+		all[i] = column{title: name, wide: wide, flexible: flexible}
 	}
 	return all
 }
@@ -61,6 +65,7 @@ func (l *list) table(wide bool) *term.Table {
 	for _, c := range l.columns {
 		if wide || !c.wide {
 			t.Header = append(t.Header, c.title)
+			t.Flexible = append(t.Flexible, c.flexible)
 		}
 	}
 	for _, row := range l.rows {
@@ -104,6 +109,9 @@ func (a *App) show(v view) error {
 		return t.TSV(screen.W)
 	case len(t.Rows) == 0:
 		return nil // a header over nothing says nothing; the command's note does
+	}
+	if format != formatWide {
+		t.Fit(width(screen))
 	}
 	return t.Aligned(screen, "")
 }

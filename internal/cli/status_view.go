@@ -39,7 +39,7 @@ func writeStatusHead(p *page, s reconciler.EnvironmentStatus) {
 		field{label: "last deployment", value: lastDeployment(p, s)},
 		field{label: "pinned to", value: pinned(s.Pin), style: term.Warn},
 		field{label: "drift", value: driftWords(p, s), style: driftStyle(s.Drift)},
-		field{label: "rollback", value: readyWords(s.Ready), style: readyStyle(s.Ready)},
+		field{label: "rollback", value: readyWords(p, s.Ready), style: readyStyle(s.Ready)},
 		field{label: "lock", value: lockWords(p, s.Lock), style: term.Warn},
 		field{label: "fetched", value: p.moment(s.FetchedAt)},
 		field{label: "observed", value: p.instant(s.ObservedAt)},
@@ -119,16 +119,24 @@ func driftStyle(d reconciler.DriftSummary) term.Style {
 	return term.Plain
 }
 
-func readyWords(r reconciler.Readiness) string {
-	switch {
-	case r.Ready && r.To != "":
-		return "ready, to " + r.To
-	case r.Ready:
-		return "ready"
-	case len(r.Blockers) == 0:
-		return "not ready"
+// readyWords tells what was looked into from what only the ledger says.
+func readyWords(p *page, r reconciler.Readiness) string {
+	words := "ready"
+	if !r.Ready {
+		words = "not ready"
 	}
-	return "not ready: " + strings.Join(r.Blockers, "; ")
+	if r.To != "" {
+		words += ", to " + r.To
+	}
+	if r.CheckedAt != nil {
+		words += " (checked " + ago(p.now, *r.CheckedAt) + ")"
+	} else if r.Ready {
+		words += " (by the ledger alone)"
+	}
+	if len(r.Blockers) > 0 {
+		words += ": " + strings.Join(r.Blockers, "; ")
+	}
+	return words
 }
 
 func readyStyle(r reconciler.Readiness) term.Style {

@@ -19,6 +19,9 @@ type Cell struct {
 type Table struct {
 	Header []string
 	Rows   [][]Cell
+	// Flexible says for each column whether Fit may cut its cells; a column
+	// beyond its end is not cut.
+	Flexible []bool
 }
 
 // Add appends a row.
@@ -43,6 +46,41 @@ func (t *Table) Aligned(s Screen, indent string) error {
 	}
 	_, err := io.WriteString(s.W, b.String())
 	return err
+}
+
+// leastWidth is what a flexible column keeps, so that its cells still say
+// something.
+const leastWidth = 12
+
+// Fit cuts the cells of flexible columns, the widest first, until a line has no
+// more than so many columns or nothing more gives way. It is for people: what
+// programs read stays whole.
+func (t *Table) Fit(columns int) {
+	widths := t.widths()
+	over := -len(gap) - columns
+	for _, w := range widths {
+		over += w + len(gap)
+	}
+	for over > 0 {
+		widest := -1
+		for i, w := range widths {
+			if i < len(t.Flexible) && t.Flexible[i] && w > leastWidth && (widest < 0 || w > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+		over--
+	}
+	for _, row := range t.Rows {
+		for i, c := range row {
+			if i < len(t.Flexible) && t.Flexible[i] && utf8.RuneCountInString(shown(c)) > widths[i] {
+				row[i].Text = safe.Clip(c.Text, widths[i]-1) // and the ellipsis
+			}
+		}
+	}
 }
 
 func alignedRow(s Screen, row []Cell, widths []int) string {
