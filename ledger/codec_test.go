@@ -47,7 +47,7 @@ func everyEvent() []ledger.Event {
 			Meta: m, Machines: map[string]string{"web": "m"}, Forget: []string{"old"},
 			Summary: ledger.Summary{Sync: stella.Held, Health: stella.Degraded, Reason: "r", Commit: "c", Drifted: 2, DriftSince: &at, Ready: true, Blockers: []string{"b"}, ReadyTo: "d", ReadyAt: &at, At: at},
 		},
-		ledger.PinTo{Meta: m, Pin: ledger.Pin{Ref: "r", Commit: "c", Tree: "t", Deployment: "d", PullRequest: "u", Since: at, By: "b", Reason: "r"}},
+		ledger.PinTo{Meta: m, Pin: ledger.Pin{Ref: "r", Commit: "c", Tree: "t", Deployment: "d", PullRequest: "u", Since: at, By: "b", Reason: "r"}, Hold: &h},
 		ledger.Unpin{Meta: m, Reason: "r"},
 	}
 }

@@ -77,6 +77,7 @@ func (f filler) fill(b Book, e Event) Event {
 		if e.Pin.Since.IsZero() {
 			e.Pin.Since = m.At
 		}
+		e.Pin.Reason, e.Hold = clip(e.Pin.Reason), f.hold(b, e.Hold, m)
 		return e
 	default:
 		return e
@@ -140,17 +141,22 @@ func (f filler) finish(b Book, e Finish) Event {
 		d.DurationSeconds = max(0, d.FinishedAt.Sub(d.StartedAt).Seconds())
 	}
 	e.Deployment = fit(d)
-	if e.Hold != nil {
-		h := *e.Hold
-		h.ID = or(h.ID, "hold-"+nonce())
-		h.Environment = stella.EnvName(or(string(h.Environment), string(b.State.Environment)))
-		h.By, h.Reason = or(h.By, m.By), clip(h.Reason)
-		if h.Since.IsZero() {
-			h.Since = m.At
-		}
-		e.Hold = &h
-	}
+	e.Hold = f.hold(b, e.Hold, m)
 	return e
+}
+
+func (f filler) hold(b Book, h *stella.Hold, m Meta) *stella.Hold {
+	if h == nil {
+		return nil
+	}
+	full := *h
+	full.ID = or(full.ID, "hold-"+nonce())
+	full.Environment = stella.EnvName(or(string(full.Environment), string(b.State.Environment)))
+	full.By, full.Reason = or(full.By, m.By), clip(full.Reason)
+	if full.Since.IsZero() {
+		full.Since = m.At
+	}
+	return &full
 }
 
 // inherit fills in what a running record already says of its deployment.

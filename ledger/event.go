@@ -147,6 +147,9 @@ type Note struct {
 type PinTo struct {
 	Meta
 	Pin Pin `json:"pin"` // Since and By are filled in when zero
+	// Hold is the memory of what the branch still asks for, as for Finish: from
+	// the same moment on it must not come back.
+	Hold *stella.Hold `json:"hold"`
 }
 
 // Unpin ends the pin.

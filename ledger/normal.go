@@ -91,6 +91,14 @@ func normalHold(h stella.Hold) stella.Hold {
 	return h
 }
 
+func normalHoldPtr(h *stella.Hold) *stella.Hold {
+	if h == nil {
+		return nil
+	}
+	n := normalHold(*h)
+	return &n
+}
+
 func normalDeployment(d stella.Deployment) stella.Deployment {
 	d.StartedAt, d.FinishedAt = utc(d.StartedAt), utcPtr(d.FinishedAt)
 	d.Shared, d.Components = dict(d.Shared), dict(d.Components)
@@ -137,10 +145,7 @@ func normalEvent(e Event) Event {
 		return e
 	case Finish:
 		e.Deployment = normalDeployment(e.Deployment)
-		if e.Hold != nil {
-			h := normalHold(*e.Hold)
-			e.Hold = &h
-		}
+		e.Hold = normalHoldPtr(e.Hold)
 		return e
 	case Abort:
 		if e.Targets != nil {
@@ -154,7 +159,7 @@ func normalEvent(e Event) Event {
 		e.Summary, e.Machines, e.Forget = normalSummary(e.Summary), dict(e.Machines), list(e.Forget)
 		return e
 	case PinTo:
-		e.Pin = normalPin(e.Pin)
+		e.Pin, e.Hold = normalPin(e.Pin), normalHoldPtr(e.Hold)
 		return e
 	default:
 		return e

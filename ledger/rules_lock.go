@@ -197,7 +197,7 @@ func (d *draft) pinTo(e PinTo) error {
 		return refuse(stella.ErrRefused, "a pin restores what was verified before, and %q with this tree was not", safe.Clip(p.Deployment, 100))
 	}
 	d.State.Pin = &p
-	return nil
+	return d.hold(e.Hold)
 }
 
 func (d *draft) unpin(Unpin) error {

@@ -207,7 +207,9 @@ func (v *verifier) commits(where string, events []Event) {
 		case Finish:
 			v.commit(where, e.Deployment.ID, e.Deployment.Commit)
 		case PinTo:
-			v.commit(where, "the pin", e.Pin.Commit)
+			// It is on a branch of its own, which may be squashed and deleted when
+			// it is merged; the app's tree is kept by the ledger.
+			v.seen[e.Pin.Commit] = true
 		}
 	}
 }

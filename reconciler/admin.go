@@ -243,7 +243,7 @@ func (e *Engine) VerifyLedger(ctx context.Context, env stella.EnvName) ([]ledger
 	if err != nil {
 		return nil, err
 	}
-	if _, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: []string{h.branch}, Deep: true}); err != nil {
+	if _, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: []string{h.ref}, Deep: true}); err != nil {
 		return nil, fmt.Errorf("fetch the branch's history: %w", err)
 	}
 	exists := func(commit string) bool {

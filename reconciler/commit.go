@@ -58,7 +58,7 @@ func (e *Engine) build(ctx context.Context, c change, onto *source) (*candidate,
 	if err != nil {
 		return nil, err
 	}
-	h.branch, h.at, h.glance = onto.branch, onto.at, onto.glance
+	h.ref, h.at, h.glance = onto.ref, onto.at, onto.glance
 	want, err := e.read(ctx, h, onto.name)
 	if err != nil {
 		return nil, err
@@ -86,10 +86,10 @@ func (e *Engine) push(ctx context.Context, c change, cand *candidate) (*candidat
 		return nil, err
 	}
 	for range maxRebases {
-		err := e.cfg.Repo.Push(ctx, []git.Update{{Ref: cand.onto.branch, Old: cand.onto.commit, New: cand.built.Commit}}, cand.built)
+		err := e.cfg.Repo.Push(ctx, []git.Update{{Ref: cand.onto.ref, Old: cand.onto.commit, New: cand.built.Commit}}, cand.built)
 		if !errors.Is(err, stella.ErrConflict) {
 			if err != nil {
-				return nil, fmt.Errorf("push to %s: %w", cand.onto.branch, err)
+				return nil, fmt.Errorf("push to %s: %w", cand.onto.ref, err)
 			}
 			return cand, nil
 		}
@@ -108,7 +108,7 @@ func (e *Engine) push(ctx context.Context, c change, cand *candidate) (*candidat
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("push to %s: somebody else was faster %d times: %w", cand.onto.branch, maxRebases, stella.ErrConflict)
+	return nil, fmt.Errorf("push to %s: somebody else was faster %d times: %w", cand.onto.ref, maxRebases, stella.ErrConflict)
 }
 
 // propose pushes the candidate to a branch of its own, for review.
@@ -116,7 +116,11 @@ func (e *Engine) propose(ctx context.Context, cand *candidate, kind stella.Kind)
 	if err := e.mayWrite(cand.onto.project); err != nil {
 		return nil, err
 	}
-	branch := fmt.Sprintf("stella/%s/%s/%.12s", kind, cand.onto.name, cand.built.Commit)
+	return e.proposeAt(ctx, cand, fmt.Sprintf("stella/%s/%s/%.12s", kind, cand.onto.name, cand.built.Commit))
+}
+
+// proposeAt pushes the candidate to a new branch.
+func (e *Engine) proposeAt(ctx context.Context, cand *candidate, branch string) (*Proposal, error) {
 	err := e.cfg.Repo.Push(ctx, []git.Update{{Ref: "refs/heads/" + branch, New: cand.built.Commit}}, cand.built)
 	if err != nil {
 		return nil, fmt.Errorf("push branch %s: %w", branch, err)

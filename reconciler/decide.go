@@ -141,7 +141,11 @@ func rules() []rule {
 		{
 			"as desired", func(f facts) bool { return f.asDesired() && f.settled() },
 			func(f facts) verdict {
-				return verdict{act: actNothing, sync: stella.Synced, kind: stella.KindHeal, restores: f.current}
+				v := verdict{act: actNothing, sync: stella.Synced, kind: stella.KindHeal, restores: f.current}
+				if f.scene.pinned() != nil {
+					v.sync, v.reason = stella.Pinned, f.scene.pinReason()
+				}
+				return v
 			},
 		},
 		{

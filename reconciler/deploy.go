@@ -37,8 +37,8 @@ func (e *Engine) deployOnce(ctx context.Context, req DeployRequest) (Outcome, er
 	if req.Deployment != "" {
 		return e.redeploy(ctx, sc, req)
 	}
-	if sc.release == nil {
-		return Outcome{}, sc.invalid // not even release.yaml could be read
+	if sc.branch.release == nil {
+		return Outcome{}, sc.branch.invalid // not even release.yaml could be read
 	}
 	components, err := e.resolve(ctx, sc, req.Artifacts)
 	if err != nil {
@@ -80,12 +80,12 @@ func (e *Engine) redeploy(ctx context.Context, sc *scene, req DeployRequest) (Ou
 
 // changeTo plans a commit, has it agreed to, and carries it out.
 func (e *Engine) changeTo(ctx context.Context, sc *scene, c *change, why intent, components map[string]stella.Artifact) (Outcome, error) {
-	cand, err := e.build(ctx, *c, sc.source)
+	cand, err := e.build(ctx, *c, sc.branch)
 	if err != nil {
 		return Outcome{}, err
 	}
-	if cand.want.app == sc.app {
-		c, cand = nil, nil // the branch says so already
+	if cand.want.app == sc.branch.app {
+		c, cand, sc = nil, nil, sc.asBranch() // it says so already
 	}
 	j, err := e.inspect(ctx, sc, why, c, cand)
 	if err != nil {
@@ -124,7 +124,7 @@ func (e *Engine) proposed(ctx context.Context, j *job) (Outcome, error) {
 func (e *Engine) resolve(ctx context.Context, sc *scene, asked map[string]stella.Artifact) (map[string]stella.Artifact, error) {
 	named := map[string]stella.Artifact{}
 	for component, a := range asked {
-		name, err := componentOf(component, a, sc.release.Release)
+		name, err := componentOf(component, a, sc.branch.release.Release)
 		if err != nil {
 			return nil, err
 		}

@@ -31,25 +31,25 @@ type job struct {
 // the job's plan.
 func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, cand *candidate) (*job, error) {
 	j := &job{scene: sc, intent: why, change: c, cand: cand, planned: time.Now()}
-	want := sc.source
+	want, branch := sc.source, sc.branch
 	if cand != nil {
-		want = cand.want
+		want, branch = cand.want, cand.want
 	}
 	j.in = e.preflight(ctx, want, sc.book, why.kind, why.opts)
-	j.in.plan.Commit = string(sc.commit)
+	j.in.plan.Commit = string(sc.branch.commit)
 	j.in.plan.Reverts = orEmpty(why.reverts)
 	if cand != nil {
 		j.intent.uncommitted = true
 		if why.opts.PlanHash != "" || why.opts.Confirmed {
 			c.agreed = want
 		}
-		files, err := changedFiles(ctx, sc.tree, want.tree, configrepo.AppPath(sc.project, sc.name))
+		files, err := changedFiles(ctx, sc.branch.tree, want.tree, configrepo.AppPath(sc.project, sc.name))
 		if err != nil {
 			return nil, err
 		}
 		j.in.plan.Files = files
 	}
-	j.scene = &scene{source: want, ledger: sc.ledger, book: sc.book}
+	j.scene = &scene{source: want, branch: branch, ledger: sc.ledger, book: sc.book}
 	j.checked = time.Now()
 	return j, nil
 }
@@ -122,15 +122,20 @@ func (r *run) past(name string, from, to time.Time) {
 // next pass applies.
 func (r *run) land(ctx context.Context, j *job) error {
 	if j.change == nil {
+		r.landed = true // it is there already
 		return nil
 	}
 	var landed *candidate
 	err := r.step(ctx, stella.StepCommit, "", stepTimeout, func(ctx context.Context) (map[string]any, error) {
 		var err error
-		if landed, err = r.e.push(ctx, *j.change, j.cand); err != nil {
+		if landed, err = r.commit(ctx, j); err != nil {
 			return nil, err
 		}
-		return map[string]any{"commit": string(landed.built.Commit)}, nil
+		detail := map[string]any{"commit": string(landed.built.Commit)}
+		if r.proposal != nil {
+			detail["branch"] = r.proposal.Branch
+		}
+		return detail, nil
 	})
 	if err != nil {
 		return errors.Join(err, errUntouched)
@@ -139,11 +144,35 @@ func (r *run) land(ctx context.Context, j *job) error {
 	return r.retarget(ctx, j, landed)
 }
 
+// commit puts the job's commit on the branch. Where that is to be reviewed
+// first, or the branch refuses it, the environment is pinned to it, if it may be.
+func (r *run) commit(ctx context.Context, j *job) (*candidate, error) {
+	if j.intent.opts.PullRequest && j.mayPin() {
+		return r.pin(ctx, j)
+	}
+	landed, err := r.e.push(ctx, *j.change, j.cand)
+	switch {
+	case err == nil || !refusedByBranch(err):
+		return landed, err
+	case !j.mayPin():
+		return nil, stella.WithHint(err, "run the same command with --pr: it goes to a branch for review")
+	}
+	r.notify(Warned{Environment: r.dep.Environment, Text: firstLine(err.Error()) + "; it is pinned and goes to a branch for review"})
+	pinned, pinErr := r.pin(ctx, j)
+	if pinErr != nil {
+		return nil, errors.Join(err, pinErr)
+	}
+	return pinned, nil
+}
+
 // retarget makes what landed the run's aim. Only where it renders to something
 // else than was planned does it look at the targets again.
 func (r *run) retarget(ctx context.Context, j *job, landed *candidate) error {
 	before := r.scene.desired.Digest
 	r.scene.source = landed.want
+	if r.scene.branch = landed.want; r.proposal != nil {
+		r.scene.branch = landed.onto // nothing of it changed
+	}
 	r.mu.Lock()
 	r.dep.Commit, r.dep.Tree = string(landed.built.Commit), string(landed.want.app)
 	r.dep.Release, r.dep.Desired, r.dep.Shared = landed.want.release.Release.Version, landed.want.desired.Digest, landed.want.shared
@@ -176,11 +205,17 @@ func (r *run) succeeded(ctx context.Context, out Outcome) (Outcome, error) {
 	r.end(ctx, nil)
 	hold := r.holding()
 	d, err := r.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event {
-		return append(r.outcome(d, hold), r.lifted(b, d)...)
+		return append(r.outcome(b, d, hold), r.lifted(b, d)...)
 	})
 	out.Deployment, out.Commit, out.Sync = &d, d.Commit, stella.Synced
-	if d.Status == stella.Partial {
+	switch {
+	case d.Status == stella.Partial:
 		out.Sync, out.Reason = stella.SyncPartial, "targets are owed"
+	case r.scene.pinned() != nil:
+		out.Sync, out.Reason = stella.Pinned, r.scene.pinReason()
+	}
+	if p := r.scene.pinned(); p != nil && d.Kind == stella.KindRollback {
+		out.Proposal = proposal(*p)
 	}
 	return out, err
 }
@@ -226,7 +261,7 @@ func (r *run) failed(ctx context.Context, why error, out Outcome) (Outcome, erro
 		r.note("no automatic rollback: " + no)
 	}
 	hold := r.holding()
-	d, err := r.record(ctx, func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, hold) })
+	d, err := r.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(b, d, hold) })
 	out.Deployment, out.Commit = &d, d.Commit
 	if err == nil && d.Status == stella.Errored {
 		err = untouchedError(d, why)

@@ -49,6 +49,9 @@ type Engine struct {
 	ledgers map[string]*ledger.Ledger        // by ref prefix
 	watches map[stella.EnvName]*ledger.Watch // how long a lock was seen unchanged, over all passes
 	mine    map[string]bool                  // ids of the locks that this engine holds
+	// searched are the heads at which an environment's branch was searched for
+	// commits that lift its hold.
+	searched map[stella.EnvName]git.ID
 }
 
 // New returns an engine.
@@ -56,5 +59,6 @@ func New(cfg Config) *Engine {
 	return &Engine{
 		cfg: cfg, events: notifier{tell: cfg.Notify},
 		ledgers: map[string]*ledger.Ledger{}, watches: map[stella.EnvName]*ledger.Watch{}, mine: map[string]bool{},
+		searched: map[stella.EnvName]git.ID{},
 	}
 }

@@ -84,11 +84,11 @@ func (s *site) observeAgain(ctx context.Context) (stella.State, error) {
 
 // outcome is what the ledger is told of an end: the record, what it holds from
 // now on, and which machines the targets are.
-func (r *run) outcome(d stella.Deployment, hold *stella.Hold) []ledger.Event {
-	return []ledger.Event{
+func (r *run) outcome(b ledger.Book, d stella.Deployment, hold *stella.Hold) []ledger.Event {
+	return append([]ledger.Event{
 		ledger.Note{Summary: r.summary(d), Machines: r.survey.machines()},
 		ledger.Finish{Deployment: d, LockID: r.lockID, Hold: hold, Current: d.Status == stella.Succeeded},
-	}
+	}, unpins(b, d)...)
 }
 
 // record pushes the outcome. The lock ends with it.
@@ -125,6 +125,9 @@ func (r *run) summary(d stella.Deployment) ledger.Summary {
 	switch d.Status {
 	case stella.Succeeded:
 		s.Sync, s.Health = stella.Synced, stella.Healthy
+		if r.scene.pinned() != nil {
+			s.Sync, s.Reason = stella.Pinned, r.scene.pinReason()
+		}
 	case stella.Errored:
 		s.Sync = stella.OutOfSync // nothing was touched: health is what it was
 	case stella.Failed:

@@ -56,7 +56,7 @@ func (r *run) goBack(ctx context.Context, good stella.Deployment, out Outcome) (
 	if err != nil {
 		r.notify(Warned{Environment: r.dep.Environment, Text: "no automatic rollback: " + err.Error()})
 		r.note("no automatic rollback: " + err.Error())
-		d, recordErr := r.record(ctx, func(_ ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(d, nil) })
+		d, recordErr := r.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event { return r.outcome(b, d, nil) })
 		out.Deployment, out.Commit = &d, d.Commit
 		return out, recordErr
 	}
@@ -76,9 +76,12 @@ func (r *run) goBack(ctx context.Context, good stella.Deployment, out Outcome) (
 		err = back.execute(ctx)
 	}
 	back.end(ctx, err)
-	done, recordErr := back.record(ctx, func(_ ledger.Book, d stella.Deployment) []ledger.Event { return back.outcome(d, nil) })
+	done, recordErr := back.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event { return back.outcome(b, d, nil) })
 	out.Rollback = &done
-	if err == nil {
+	switch pin := back.scene.pinned(); {
+	case err == nil && pin != nil:
+		out.Sync, out.Reason, out.Proposal = stella.Pinned, back.scene.pinReason(), proposal(*pin)
+	case err == nil:
 		out.Sync, out.Reason = stella.Synced, ""
 	}
 	return out, recordErr
@@ -91,8 +94,8 @@ func (e *Engine) wayBack(ctx context.Context, r *run, good stella.Deployment) (*
 	if err != nil {
 		return nil, err
 	}
-	if string(sc.app) != r.dep.Tree {
-		return nil, fmt.Errorf("commit %.12s took the place of %.12s meanwhile: %w", sc.commit, r.dep.Commit, stella.ErrConflict)
+	if string(sc.branch.app) != r.dep.Tree {
+		return nil, fmt.Errorf("commit %.12s took the place of %.12s meanwhile: %w", sc.branch.commit, r.dep.Commit, stella.ErrConflict)
 	}
 	reason := fmt.Sprintf("%s %s: %s", r.dep.ID, r.dep.Status, firstLine(r.dep.Error))
 	j, err := e.restore(ctx, sc, good, intent{reason: reason, automatic: true, opts: Options{Incident: r.opts.Incident}})
@@ -111,7 +114,7 @@ func (r *run) handOver(ctx context.Context, back *run, j *job) (stella.Deploymen
 	}
 	hold := newHold(r.scene.source, r.dep.ID, j.scene.desired, r.e.cfg.Actor, firstLine(r.dep.Error))
 	failed, err := r.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event {
-		events := r.outcome(d, hold)
+		events := r.outcome(b, d, hold)
 		for i, ev := range events {
 			if f, ok := ev.(ledger.Finish); ok {
 				f.KeepLock = true

@@ -114,8 +114,8 @@ func (e *Engine) revision(ctx context.Context, sc *scene, ref string) (*scene, e
 	if err != nil {
 		return nil, err
 	}
-	h.branch, h.at = sc.branch, sc.at
-	return e.sceneAt(ctx, h, sc.name)
+	h.ref, h.at = sc.ref, sc.at
+	return e.askedAt(ctx, h, sc.name)
 }
 
 // resolveRevision finds the commit that is meant by a deployment's id, a commit

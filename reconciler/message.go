@@ -22,7 +22,7 @@ func revertMessage(env stella.EnvName, good stella.Deployment, why intent, undon
 	for _, c := range undone {
 		fmt.Fprintf(&b, "This reverts commit %s in envs/%s.\n", c.ID, env)
 	}
-	fmt.Fprintf(&b, "\nStella-Environment: %s\nStella-Restores: %s\n", env, good.ID)
+	fmt.Fprintf(&b, "\nStella-Environment: %s\n%s %s\n", env, restoresTrailer, good.ID)
 	if why.reason != "" {
 		fmt.Fprintf(&b, "Stella-Reason: %s\n", safe.Clip(why.reason, maxReasonRunes))
 	}
@@ -31,6 +31,9 @@ func revertMessage(env stella.EnvName, good stella.Deployment, why intent, undon
 	}
 	return b.String()
 }
+
+// restoresTrailer names the deployment that a commit brings back.
+const restoresTrailer = "Stella-Restores:"
 
 // deployMessage words the commit of a deploy.
 func deployMessage(env stella.EnvName, components map[string]stella.Artifact, version string, opts Options) string {

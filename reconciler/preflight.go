@@ -153,14 +153,14 @@ func list(ctx context.Context, t GitTree, dir string, most int) (map[string]git.
 	const maxDepth = 32 // as for reading; see configrepo
 	var walk func(dir string, depth int) error
 	walk = func(dir string, depth int) error {
-		entries, err := t.t.Entries(ctx, dir)
+		entries, err := t.Entries(ctx, dir)
 		if err != nil || depth > maxDepth || len(files) > most {
 			return ignoreNotFound(err)
 		}
 		for _, entry := range entries {
 			path := dir + "/" + entry.Name
 			if entry.Mode != 0o040000 {
-				files[path] = entry.ID
+				files[path] = git.ID(entry.ID)
 			} else if err := walk(path, depth+1); err != nil {
 				return err
 			}

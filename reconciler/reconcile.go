@@ -42,6 +42,17 @@ func (e *Engine) Reconcile(ctx context.Context, req ReconcileRequest) (Outcome, 
 
 // pass does what the rules decide for a scene that was just read.
 func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Outcome, error) {
+	if !req.DryRun {
+		lifted, err := e.liftFromBranch(ctx, sc)
+		if err != nil {
+			return Outcome{Sync: stella.SyncUnknown}, err
+		}
+		if lifted {
+			if sc, err = e.look(ctx, sc.name); err != nil {
+				return Outcome{Sync: stella.SyncUnknown}, err
+			}
+		}
+	}
 	lock := sc.book.Lock(time.Now())
 	locked := false
 	if lock != nil {
@@ -76,6 +87,11 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Out
 	j, err := e.inspect(ctx, sc, e.because(v, req), nil, nil)
 	if err != nil {
 		return out, err
+	}
+	if v.kind == stella.KindRollback {
+		if j.bad, err = e.revertedBy(ctx, sc); err != nil {
+			return out, err
+		}
 	}
 	if v.act == actSettle && !j.in.survey.anyOf(sc.book.State.Owed) {
 		out.Plan = &j.in.plan
@@ -156,7 +172,8 @@ func (e *Engine) heal(ctx context.Context, sc *scene, v verdict, req ReconcileRe
 // cost nothing. That it could not be written stops nobody.
 func (e *Engine) remember(ctx context.Context, sc *scene, v verdict, req ReconcileRequest) {
 	reason := firstLine(v.reason)
-	if s := sc.book.State.Summary; req.DryRun || e.mayWrite(sc.project) != nil || s.Sync == v.sync && s.Reason == reason {
+	over := sc.unpin()
+	if s := sc.book.State.Summary; req.DryRun || e.mayWrite(sc.project) != nil || len(over) == 0 && s.Sync == v.sync && s.Reason == reason {
 		return
 	}
 	if _, err := sc.ledger.Append(ctx, sc.name, func(b ledger.Book) ([]ledger.Event, error) {
@@ -164,8 +181,8 @@ func (e *Engine) remember(ctx context.Context, sc *scene, v verdict, req Reconci
 			return nil, nil // somebody knows better meanwhile
 		}
 		s := b.State.Summary
-		s.Sync, s.Reason, s.Commit, s.At = v.sync, reason, string(sc.commit), time.Now().UTC()
-		return []ledger.Event{ledger.Note{Summary: s}}, nil
+		s.Sync, s.Reason, s.Commit, s.At = v.sync, reason, string(sc.branch.commit), time.Now().UTC()
+		return append(over, ledger.Note{Summary: s}), nil
 	}); err != nil {
 		e.cfg.Logger.WarnContext(ctx, "record status", "environment", sc.name, "err", fmt.Errorf("%s: %w", v.sync, err))
 	}

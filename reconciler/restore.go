@@ -15,11 +15,11 @@ import (
 // tree already there is no commit to make.
 func (e *Engine) restore(ctx context.Context, sc *scene, good stella.Deployment, why intent) (*job, error) {
 	why.kind, why.restores = stella.KindRollback, good.ID
-	if good.Tree == string(sc.app) {
-		if sc.invalid != nil {
-			return nil, sc.invalid
+	if there := sc.having(good.Tree); there != nil {
+		if there.invalid != nil {
+			return nil, there.invalid
 		}
-		return e.inspect(ctx, sc, why, nil, nil)
+		return e.inspect(ctx, there, why, nil, nil)
 	}
 	undone, err := e.undone(ctx, sc, good)
 	if err != nil {
@@ -29,17 +29,29 @@ func (e *Engine) restore(ctx context.Context, sc *scene, good stella.Deployment,
 		why.reverts = append(why.reverts, string(c.ID))
 	}
 	c := &change{draft: e.restoring(sc, good, why, undone)}
-	cand, err := e.build(ctx, *c, sc.source)
+	cand, err := e.build(ctx, *c, sc.branch)
 	if err != nil {
 		return nil, err
 	}
 	return e.inspect(ctx, sc, why, c, cand)
 }
 
+// having is the scene in which an app tree is wanted already, by the pin or by
+// the branch; nil where a commit has to bring it.
+func (sc *scene) having(tree string) *scene {
+	switch tree {
+	case string(sc.app):
+		return sc
+	case string(sc.branch.app):
+		return sc.asBranch()
+	}
+	return nil
+}
+
 // restoring drafts the revert commit. It refuses a head on which the
 // environment is no longer what the rollback was planned against.
 func (e *Engine) restoring(sc *scene, good stella.Deployment, why intent, undone []git.Commit) func(context.Context, *source) ([]git.Edit, string, error) {
-	planned := sc.app
+	planned := sc.branch.app
 	return func(_ context.Context, onto *source) ([]git.Edit, string, error) {
 		if onto.app != planned {
 			err := fmt.Errorf("%s changed meanwhile: commit %.12s: %w", onto.name, onto.commit, stella.ErrConflict)
@@ -57,9 +69,9 @@ const maxUndone = 50
 // changed the app, newest first: those that a rollback takes back. It looks no
 // further back than the commit that brought what is restored.
 func (e *Engine) undone(ctx context.Context, sc *scene, good stella.Deployment) ([]git.Commit, error) {
-	path := configrepo.AppPath(sc.project, sc.name)
+	path := appPath(sc.source)
 	var out []git.Commit
-	for from := sc.commit; len(out) < maxUndone; {
+	for from := sc.branch.commit; len(out) < maxUndone; {
 		found, err := e.cfg.Repo.Log(ctx, from, path, 1)
 		if err != nil {
 			return nil, fmt.Errorf("list the commits that go back: %w", err)

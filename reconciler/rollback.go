@@ -37,8 +37,8 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 	if err := refusal("cannot restore previous version", j.in.plan); err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
-	if req.PullRequest && j.cand != nil {
-		return e.proposed(ctx, j)
+	if req.PullRequest && j.cand != nil && !j.mayPin() {
+		return e.proposed(ctx, j) // it was never verified: nothing unreviewed runs
 	}
 	j.bad = sc.source
 	return e.carryOut(ctx, j, req.Options)

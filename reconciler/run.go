@@ -26,8 +26,9 @@ type run struct {
 	takeover bool
 	// bad is what a rollback goes away from, to be held once its commit landed;
 	// nil holds nothing.
-	bad    *source
-	landed bool
+	bad      *source
+	landed   bool
+	proposal *Proposal // the branch that its commit waits on; nil where it is on the branch itself
 
 	// lock lives as long as the environment's lock is ours.
 	lock tenure

@@ -17,7 +17,7 @@ const DefaultLedgerRef = "refs/stella/ledger"
 
 // head is the config repository as it was fetched at one moment.
 type head struct {
-	branch  string // full ref name
+	ref     string // of the branch, its full name
 	commit  git.ID
 	tree    GitTree
 	project *configrepo.Project
@@ -50,11 +50,11 @@ func (e *Engine) fetch(ctx context.Context, envs ...stella.EnvName) (*head, erro
 // followProject fetches again where stella.yaml names another branch or
 // another place for the ledger than was fetched.
 func (e *Engine) followProject(ctx context.Context, h *head, envs []stella.EnvName) (*head, error) {
-	branch := h.branch
+	branch := h.ref
 	if h.project.Branch != "" {
 		branch = "refs/heads/" + h.project.Branch
 	}
-	if branch == h.branch && h.project.LedgerRef == DefaultLedgerRef {
+	if branch == h.ref && h.project.LedgerRef == DefaultLedgerRef {
 		return h, nil
 	}
 	want := git.Want{Names: []string{branch}}
@@ -65,7 +65,7 @@ func (e *Engine) followProject(ctx context.Context, h *head, envs []stella.EnvNa
 	if err != nil {
 		return nil, fmt.Errorf("fetch config repository: %w", err)
 	}
-	if branch == h.branch {
+	if branch == h.ref {
 		return h, nil
 	}
 	return e.readHead(ctx, refs, branch)
@@ -82,7 +82,7 @@ func (e *Engine) readHead(ctx context.Context, refs git.Refs, branch string) (*h
 	if err != nil {
 		return nil, err
 	}
-	h.branch, h.at, h.refs = branch, refs.At, refs.IDs
+	h.ref, h.at, h.refs = branch, refs.At, refs.IDs
 	return h, nil
 }
 
@@ -92,11 +92,11 @@ func (e *Engine) headAt(ctx context.Context, commit git.ID) (*head, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read commit %.12s: %w", commit, err)
 	}
-	project, err := configrepo.ReadProject(ctx, GitTree{t})
+	project, err := configrepo.ReadProject(ctx, TreeOf(t))
 	if err != nil {
 		return nil, err
 	}
-	return &head{commit: commit, tree: GitTree{t}, project: project}, nil
+	return &head{commit: commit, tree: TreeOf(t), project: project}, nil
 }
 
 func ledgerRef(prefix string, env stella.EnvName) string { return prefix + "/" + string(env) }
@@ -111,20 +111,30 @@ type source struct {
 	release *configrepo.ReleaseFile
 	desired *configrepo.Desired
 	shared  map[string]string // shared directory → tree id
+	// invalid says why it can not be deployed; nil when it can.
+	invalid error
 }
 
 // read reads and renders an environment at h. The source is returned even when
 // its files are invalid, as far as they could be read.
 func (e *Engine) read(ctx context.Context, h *head, env stella.EnvName) (*source, error) {
+	s, err := e.readFiles(ctx, h, env)
+	if s != nil {
+		s.invalid = err
+	}
+	return s, err
+}
+
+func (e *Engine) readFiles(ctx context.Context, h *head, env stella.EnvName) (*source, error) {
 	s := &source{head: h, name: env}
-	entry, err := h.tree.t.Lookup(ctx, configrepo.AppPath(h.project, env))
+	entry, err := h.tree.Lookup(ctx, configrepo.AppPath(h.project, env))
 	if errors.Is(err, stella.ErrNotFound) {
 		return nil, stella.WithHint(fmt.Errorf("environment %s at commit %.12s: %w", env, h.commit, stella.ErrNotFound), "run 'stella orch env list'")
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.app = entry.ID
+	s.app = git.ID(entry.ID)
 	if s.env, err = configrepo.ReadEnvironment(ctx, h.tree, h.project, env); err != nil {
 		return s, err
 	}
@@ -144,23 +154,32 @@ func (e *Engine) read(ctx context.Context, h *head, env stella.EnvName) (*source
 func sharedTrees(ctx context.Context, h *head, dirs []string) (map[string]string, error) {
 	out := make(map[string]string, len(dirs))
 	for _, dir := range dirs {
-		entry, err := h.tree.t.Lookup(ctx, dir)
+		entry, err := h.tree.Lookup(ctx, dir)
 		if err != nil {
 			return nil, fmt.Errorf("shared directory %s: %w", dir, err)
 		}
-		out[dir] = string(entry.ID)
+		out[dir] = entry.ID
 	}
 	return out, nil
 }
 
+// appPath is the directory of the environment's app.
+func appPath(s *source) string { return configrepo.AppPath(s.project, s.name) }
+
 // scene is all that a decision about one environment starts from.
 type scene struct {
-	*source
+	*source // what is wanted: what the branch asks for, or what the pin keeps
 
+	// branch is what the branch asks for. It is the source itself, but for a pin;
+	// changes are made on top of it.
+	branch *source
 	ledger *ledger.Ledger
 	book   ledger.Book
-	// invalid says why the commit can not be deployed; nil when it can.
-	invalid error
+}
+
+// asBranch is the scene without its pin: what the branch asks for is wanted.
+func (sc *scene) asBranch() *scene {
+	return &scene{source: sc.branch, branch: sc.branch, ledger: sc.ledger, book: sc.book}
 }
 
 // look fetches and reads one environment and its ledger. Invalid files are not
@@ -176,12 +195,22 @@ func (e *Engine) look(ctx context.Context, env stella.EnvName) (*scene, error) {
 	return e.sceneAt(ctx, h, env)
 }
 
+// sceneAt is the scene at a head: as its commit asks for, or as the pin keeps it.
 func (e *Engine) sceneAt(ctx context.Context, h *head, env stella.EnvName) (*scene, error) {
+	sc, err := e.askedAt(ctx, h, env)
+	if err != nil {
+		return nil, err
+	}
+	return sc, e.keepPinned(ctx, sc)
+}
+
+// askedAt is the scene as a commit asks for, whatever the pin.
+func (e *Engine) askedAt(ctx context.Context, h *head, env stella.EnvName) (*scene, error) {
 	src, err := e.read(ctx, h, env)
 	if src == nil {
 		return nil, err
 	}
-	sc := &scene{source: src, ledger: e.ledger(h), invalid: err}
+	sc := &scene{source: src, branch: src, ledger: e.ledger(h)}
 	if sc.book, err = sc.ledger.Read(ctx, env); err != nil {
 		return nil, err
 	}

@@ -37,11 +37,15 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	s := sc.book.State.Summary
 	st := EnvironmentStatus{
 		Environment: sc.name, Sync: v.sync, Health: orUnknown(s.Health), Reason: v.reason,
-		SeenCommit: string(sc.commit), FetchedAt: sc.at.UTC(), Desired: sc.summary(), Lock: lock, Holds: []stella.Hold{},
+		SeenCommit: string(sc.branch.commit), FetchedAt: sc.at.UTC(), Desired: sc.summary(), Lock: lock, Holds: []stella.Hold{},
 		Drift: DriftSummary{Count: s.Drifted, Since: s.DriftSince}, Ready: readiness(sc.book), Targets: []TargetStatus{},
 	}
 	if frozen {
 		st.Reason = fmt.Sprintf("frozen by %s until %s: %s", lock.Holder, lock.ExpiresAt.UTC().Format(time.RFC3339), lock.Purpose)
+	}
+	if p := sc.pinned(); p != nil {
+		st.Pin = proposal(*p)
+		st.WaitingFor = "the review of " + st.Pin.where()
 	}
 	if sc.book.State.Holds != nil {
 		st.Holds = sc.book.State.Holds

@@ -2,20 +2,46 @@ package reconciler
 
 import (
 	"context"
+	"strings"
 
 	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/git"
 )
 
 // GitTree lets configrepo read a commit without knowing Git.
-type GitTree struct{ t *git.Tree }
+type GitTree struct {
+	t *git.Tree
+	// at is a directory that is read from instead, not from t; empty for none.
+	at      string
+	instead *git.Tree
+}
 
 // TreeOf returns the tree as configrepo reads one.
-func TreeOf(t *git.Tree) GitTree { return GitTree{t} }
+func TreeOf(t *git.Tree) GitTree { return GitTree{t: t} }
+
+// with returns the tree with another directory in the place of one of its own.
+func (g GitTree) with(dir string, instead *git.Tree) GitTree {
+	return GitTree{t: g.t, at: dir, instead: instead}
+}
+
+// place finds which tree has a path, and where in it.
+func (g GitTree) place(path string) (*git.Tree, string) {
+	if g.instead == nil {
+		return g.t, path
+	}
+	if path == g.at {
+		return g.instead, ""
+	}
+	if below, ok := strings.CutPrefix(path, g.at+"/"); ok {
+		return g.instead, below
+	}
+	return g.t, path
+}
 
 // Entries implements configrepo.Tree.
 func (g GitTree) Entries(ctx context.Context, dir string) ([]configrepo.Entry, error) {
-	entries, err := g.t.Entries(ctx, dir)
+	t, dir := g.place(dir)
+	entries, err := t.Entries(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -28,13 +54,20 @@ func (g GitTree) Entries(ctx context.Context, dir string) ([]configrepo.Entry, e
 
 // Read implements configrepo.Tree.
 func (g GitTree) Read(ctx context.Context, path string, maxBytes int64) ([]byte, error) {
-	return g.t.Read(ctx, path, maxBytes)
+	t, path := g.place(path)
+	return t.Read(ctx, path, maxBytes)
 }
 
 // Lookup spares configrepo the listing of a directory that it wants one entry
 // of.
 func (g GitTree) Lookup(ctx context.Context, path string) (configrepo.Entry, error) {
-	e, err := g.t.Lookup(ctx, path)
+	if g.instead != nil && path == g.at {
+		e, err := g.t.Lookup(ctx, path)
+		e.ID = g.instead.ID()
+		return entry(e), err
+	}
+	t, path := g.place(path)
+	e, err := t.Lookup(ctx, path)
 	return entry(e), err
 }
 

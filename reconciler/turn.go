@@ -253,12 +253,12 @@ func (w *waiter) has(components map[string]string) bool {
 
 // replaced refuses when the branch no longer asks for what is waited for.
 func (w *waiter) replaced(sc *scene) error {
-	if sc.release == nil {
+	if sc.branch.release == nil {
 		return nil
 	}
 	for name, a := range w.components {
-		if now := sc.release.Release.Components[name]; now != a {
-			err := fmt.Errorf("%s of %s was superseded: commit %.12s asks for %s: %w", name, w.env, sc.commit, shortImage(now.String()), stella.ErrConflict)
+		if now := sc.branch.release.Release.Components[name]; now != a {
+			err := fmt.Errorf("%s of %s was superseded: commit %.12s asks for %s: %w", name, w.env, sc.branch.commit, shortImage(now.String()), stella.ErrConflict)
 			return stella.WithHint(err, fmt.Sprintf("run 'stella orch deployments list %s'", w.env))
 		}
 	}

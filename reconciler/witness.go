@@ -64,8 +64,12 @@ func lastRollback(b ledger.Book) *stella.Deployment {
 }
 
 func (sc *scene) git(want stella.Deployment) GitWitness {
-	w := GitWitness{Tree: string(sc.app), Commit: string(sc.commit), OK: string(sc.app) == want.Tree}
-	if !w.OK {
+	w := GitWitness{Tree: string(sc.branch.app), Commit: string(sc.branch.commit), OK: string(sc.branch.app) == want.Tree}
+	switch p := sc.pinned(); {
+	case w.OK:
+	case p != nil && p.Tree == want.Tree:
+		w.Error = fmt.Sprintf("the branch does not have it yet: %s waits to be merged", proposal(*p).where())
+	default:
 		w.Error = fmt.Sprintf("the branch asks for another app tree than %s brought", want.ID)
 	}
 	return w

@@ -1,0 +1,147 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/git"
+	"github.com/stella-ops/stella/ledger"
+)
+
+// liftTrailer ends a hold from the branch: a commit that was reviewed says that
+// what was held is good now.
+const liftTrailer = "Stella-Lifts:"
+
+// maxLiftSearch bounds how many commits are searched for the trailer. A hold's
+// id is random: only a commit that came after the hold can name it.
+const maxLiftSearch = 200
+
+// liftSkew is how far the clocks of a hold's and a commit's author may be apart.
+const liftSkew = time.Hour
+
+// liftFromBranch ends the hold on what the branch asks for, where a commit on
+// the branch says so. It reports whether it did.
+func (e *Engine) liftFromBranch(ctx context.Context, sc *scene) (bool, error) {
+	if sc.branch.invalid != nil || e.mayWrite(sc.project) != nil {
+		return false, nil
+	}
+	hold := heldBy(sc.book.State.Holds, sc.branch)
+	if hold == nil || e.searchedAt(sc) {
+		return false, nil
+	}
+	c, err := e.lifting(ctx, sc.branch.commit, *hold)
+	if err != nil {
+		return false, err
+	}
+	if c == nil {
+		e.rememberSearch(sc)
+		return false, nil
+	}
+	reason := fmt.Sprintf("commit %.12s lifts it: %s", c.ID, subjectOf(*c))
+	_, err = sc.ledger.Append(ctx, sc.name, func(b ledger.Book) ([]ledger.Event, error) {
+		if !slices.ContainsFunc(b.State.Holds, func(h stella.Hold) bool { return h.ID == hold.ID }) {
+			return nil, nil // somebody lifted it meanwhile
+		}
+		return []ledger.Event{ledger.Lift{HoldID: hold.ID, Reason: reason}}, nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("lift %s: %w", hold.ID, err)
+	}
+	return true, nil
+}
+
+// searchedAt reports whether the branch was searched at this commit before.
+func (e *Engine) searchedAt(sc *scene) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.searched[sc.name] == sc.branch.commit
+}
+
+func (e *Engine) rememberSearch(sc *scene) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.searched[sc.name] = sc.branch.commit
+}
+
+// lifting finds the commit that names the hold, among those that are younger
+// than it: merged branches too. Nil when there is none.
+func (e *Engine) lifting(ctx context.Context, from git.ID, hold stella.Hold) (*git.Commit, error) {
+	seen, todo := map[git.ID]bool{from: true}, []git.ID{from}
+	for len(todo) > 0 && len(seen) <= maxLiftSearch {
+		c, err := e.cfg.Repo.Commit(ctx, todo[0])
+		if err != nil {
+			return nil, fmt.Errorf("look for a commit that lifts %s: %w", hold.ID, err)
+		}
+		if todo = todo[1:]; lifts(c, hold.ID) {
+			return &c, nil
+		}
+		if c.Committer.When.Before(hold.Since.Add(-liftSkew)) {
+			continue // what came before the hold can not know its id
+		}
+		for _, p := range c.Parents {
+			if !seen[p] {
+				seen[p] = true
+				todo = append(todo, p)
+			}
+		}
+	}
+	return nil, nil
+}
+
+func lifts(c git.Commit, hold string) bool {
+	for line := range strings.Lines(c.Message) {
+		if id, ok := strings.CutPrefix(strings.TrimSpace(line), liftTrailer); ok && strings.TrimSpace(id) == hold {
+			return true
+		}
+	}
+	return false
+}
+
+// revertedBy is what a revert that is on the branch already went away from, so
+// that it is held: a rollback that was interrupted, or a commit whose message
+// says that it reverts. An earlier release that somebody simply asked for again
+// holds nothing.
+func (e *Engine) revertedBy(ctx context.Context, sc *scene) (*source, error) {
+	before, err := e.beforeRevert(ctx, sc)
+	if err != nil || before == "" {
+		return nil, err
+	}
+	h, err := e.headAt(ctx, before)
+	if err != nil {
+		return nil, err
+	}
+	src, err := e.read(ctx, h, sc.name)
+	if src == nil {
+		return nil, ignoreNotFound(err)
+	}
+	return src, nil // what it asked for may well be invalid
+}
+
+// beforeRevert is the commit that a revert goes away from, empty for none.
+func (e *Engine) beforeRevert(ctx context.Context, sc *scene) (git.ID, error) {
+	if d := newest(sc.book); d != nil && d.Kind == stella.KindRollback && d.Status != stella.Succeeded && d.Tree == string(sc.app) && len(d.Reverts) > 0 {
+		return git.ID(d.Reverts[0]), nil
+	}
+	found, err := e.cfg.Repo.Log(ctx, sc.branch.commit, appPath(sc.source), 1)
+	if err != nil || len(found) == 0 || len(found[0].Parents) == 0 || !saysRevert(found[0]) {
+		return "", err
+	}
+	return found[0].Parents[0], nil
+}
+
+// saysRevert reports whether a message is a revert's: git's own words, those
+// that forges put into their merge commits, or ours.
+func saysRevert(c git.Commit) bool {
+	for line := range strings.Lines(c.Message) {
+		for _, words := range []string{"This reverts ", "Revert \"", restoresTrailer} {
+			if strings.HasPrefix(line, words) {
+				return true
+			}
+		}
+	}
+	return false
+}
