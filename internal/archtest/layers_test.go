@@ -14,7 +14,7 @@ func layers() [][]string {
 		{"internal/safe", "internal/durable"},
 		{"internal/git/odb", "internal/git/wire", "internal/imagetree", "internal/strictyaml", "internal/term", "health", "drift"},
 		{"internal/git", "internal/unpack"},
-		{"internal/git/gittest", "artifact", "configrepo", "ledger"},
+		{"internal/git/gittest", "internal/git/merge", "artifact", "configrepo", "ledger"},
 		{"internal/registry", "target/host", "ledger/ledgertest"},
 		{"reconciler"},
 		{"reconciler/...", "target/targettest"},
