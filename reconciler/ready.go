@@ -173,7 +173,7 @@ func (e *Engine) rememberReady(ctx context.Context, sc *scene, r EnvironmentRead
 			return nil, nil
 		}
 		s := b.State.Summary
-		s.Ready, s.ReadyTo, s.ReadyAt, s.Blockers = r.Ready, r.To, &r.CheckedAt, r.reasons()
+		s.Ready, s.ReadyTo, s.ReadyAt, s.Blockers = r.Ready, r.To, &r.CheckedAt, r.Reasons()
 		return []ledger.Event{ledger.Note{Summary: s}}, nil
 	}); err != nil {
 		e.cfg.Logger.WarnContext(ctx, "record readiness", "environment", sc.name, "err", err)
@@ -185,7 +185,7 @@ func (e *Engine) rememberReady(ctx context.Context, sc *scene, r EnvironmentRead
 // its code.
 func (r EnvironmentReadiness) news(s ledger.Summary) bool {
 	return s.ReadyAt == nil || r.CheckedAt.Sub(*s.ReadyAt) >= rememberEvery || s.Ready != r.Ready || s.ReadyTo != r.To ||
-		!slices.Equal(codes(s.Blockers), codes(r.reasons()))
+		!slices.Equal(codes(s.Blockers), codes(r.Reasons()))
 }
 
 // mostReasons bounds what the ledger keeps of why an environment is not ready.
@@ -194,9 +194,9 @@ const (
 	mostReasonText = 300
 )
 
-// reasons are the blockers of the way that a rollback would take, in words that
+// Reasons are the blockers of the way that a rollback would take, in words that
 // begin with their code.
-func (r EnvironmentReadiness) reasons() []string {
+func (r EnvironmentReadiness) Reasons() []string {
 	found := r.Blockers
 	if len(r.Candidates) > 0 {
 		found = r.Candidates[0].Blockers

@@ -16,6 +16,7 @@ type serveOptions struct {
 	app    *App
 	listen string
 	poll   time.Duration
+	ready  time.Duration
 }
 
 func newServeCmd(a *App) *cobra.Command {
@@ -24,7 +25,8 @@ func newServeCmd(a *App) *cobra.Command {
 		Use:   "serve",
 		Short: "The daemon: reconcile whenever Git asks for something new",
 		Long: "Look at the config repository on a schedule, and at once when a local one changes, and bring every\n" +
-			"environment to what it says. Answers /healthz, /readyz and /metrics. Stopping it stops no application.",
+			"environment to what it says. Looks into whether each environment could be rolled back, all the time. Answers\n" +
+			"/healthz, /readyz and /metrics. Stopping it stops no application.",
 		Example: "  stella serve --repo ssh://git@git.example.com/shop/config.git\n  stella serve --listen 127.0.0.1:7070 --poll 10s",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
@@ -32,12 +34,19 @@ func newServeCmd(a *App) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "`address` of the HTTP server; empty for none")
 	f.DurationVar(&o.poll, "poll", serve.DefaultPoll, "look at the repository every `so often`")
+	f.DurationVar(&o.ready, "readiness", serve.DefaultReadiness, "look into what each environment could be rolled back to every `so often`; 0: never")
 	return exits(cmd, exitsOfReading())
 }
 
 func (o *serveOptions) run(cmd *cobra.Command) error {
 	if o.poll <= 0 {
 		return usage(cmd, "--poll %s: want a positive duration", o.poll)
+	}
+	if o.ready < 0 {
+		return usage(cmd, "--readiness %s: want a positive duration, or 0 for never", o.ready)
+	}
+	if o.ready == 0 {
+		o.ready = -1
 	}
 	a, ctx := o.app, cmd.Context()
 	log := a.daemonLogger()
@@ -55,7 +64,7 @@ func (o *serveOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	return serve.Run(ctx, serve.Config{
-		Engine: w.engine, Metrics: metrics, Listen: o.listen, Poll: o.poll, Watch: localDir(repo), Logger: log,
+		Engine: w.engine, Metrics: metrics, Listen: o.listen, Poll: o.poll, Readiness: o.ready, Watch: localDir(repo), Logger: log,
 		Ready: func(addr string) { log.InfoContext(ctx, "listening", "address", addr) },
 	})
 }

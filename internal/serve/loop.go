@@ -19,6 +19,9 @@ type daemon struct {
 	// failed is told when a pass ended with an error, so that the wait is made
 	// anew; it has room for one.
 	failed chan struct{}
+	// moved is told when an environment is to be looked into for readiness; it has
+	// room for one.
+	moved chan struct{}
 
 	mu           sync.Mutex // guards what follows
 	environments map[stella.EnvName]*environment
@@ -34,6 +37,11 @@ type environment struct {
 	busy    bool
 	backoff *backoff.ExponentialBackOff
 	next    time.Time // not before, after an error
+	// Of readiness, guarded by the daemon's mutex: what was asked for when it was
+	// last to be looked into, whether that is still to come, and the last verdict.
+	weighed   string
+	unweighed bool
+	verdict   *bool
 }
 
 // maxPasses bounds how many environments are worked on at once: one bad
@@ -45,6 +53,7 @@ const maxPasses = 8
 func (d *daemon) loop(ctx context.Context, wake <-chan struct{}) {
 	var passes sync.WaitGroup
 	slots := make(chan struct{}, maxPasses)
+	passes.Go(func() { d.measure(ctx) })
 	for ctx.Err() == nil {
 		d.look(ctx, &passes, slots)
 		d.sleep(ctx, wake)
@@ -156,6 +165,9 @@ func (d *daemon) pass(ctx context.Context, name stella.EnvName, env *environment
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	env.busy, env.tried = false, key
+	if err == nil {
+		d.weighSoon(env, key)
+	}
 	switch {
 	case err == nil && (out.Sync == stella.Synced || out.Nothing):
 		env.key, env.next, env.backoff = key, time.Time{}, nil

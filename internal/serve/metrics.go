@@ -23,6 +23,8 @@ type Metrics struct {
 	sync        *prometheus.GaugeVec
 	lastLook    prometheus.Gauge
 	lookErrors  prometheus.Counter
+	// Of readiness: as last known, and when that was.
+	rollbackReady, rollbackCandidates, readyChecked *prometheus.GaugeVec
 }
 
 // NewMetrics returns metrics for a version of stella.
@@ -49,11 +51,21 @@ func NewMetrics(version string) *Metrics {
 			Name: "stella_git_errors_total", Help: "Looks at the config repository that failed.",
 		}),
 	}
+	m.rollbackReady = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "stella_rollback_ready", Help: "1 where 'stella rollback' would begin, when it was last looked into; else 0.",
+	}, []string{"environment"})
+	m.rollbackCandidates = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "stella_rollback_candidates", Help: "Deployments that the environment could go back to, when it was last looked into.",
+	}, []string{"environment"})
+	m.readyChecked = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "stella_rollback_ready_checked_timestamp_seconds", Help: "When it was last found out whether the environment could be rolled back.",
+	}, []string{"environment"})
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "stella_build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
 	m.registry.MustRegister(m.passes, m.deployments, m.duration, m.sync, m.lastLook, m.lookErrors, info,
+		m.rollbackReady, m.rollbackCandidates, m.readyChecked,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -102,6 +114,19 @@ func (m *Metrics) passed(name stella.EnvName, out reconciler.Outcome, err error)
 	}
 }
 
+func (m *Metrics) ready(r reconciler.EnvironmentReadiness) {
+	if m == nil {
+		return
+	}
+	name, ready := string(r.Environment), 0.0
+	if r.Ready {
+		ready = 1
+	}
+	m.rollbackReady.WithLabelValues(name).Set(ready)
+	m.rollbackCandidates.WithLabelValues(name).Set(float64(r.ReadyCandidates()))
+	m.readyChecked.WithLabelValues(name).Set(float64(r.CheckedAt.UnixMilli()) / 1000)
+}
+
 func (m *Metrics) forget(name stella.EnvName) {
 	if m == nil {
 		return
@@ -110,4 +135,7 @@ func (m *Metrics) forget(name stella.EnvName) {
 	m.sync.DeletePartialMatch(labels)
 	m.passes.DeletePartialMatch(labels)
 	m.deployments.DeletePartialMatch(labels)
+	m.rollbackReady.Delete(labels)
+	m.rollbackCandidates.Delete(labels)
+	m.readyChecked.Delete(labels)
 }

@@ -25,6 +25,8 @@ type Engine interface {
 	Heads(ctx context.Context) (reconciler.Heads, error)
 	// Reconcile makes one pass over an environment.
 	Reconcile(ctx context.Context, req reconciler.ReconcileRequest) (reconciler.Outcome, error)
+	// CheckReady says what environments could go back to, and remembers it.
+	CheckReady(ctx context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error)
 }
 
 // Config is what the daemon needs. Engine and Logger are required.
@@ -38,6 +40,10 @@ type Config struct {
 	Listen string
 	// Poll is how often the remote is looked at. Zero means 30 seconds.
 	Poll time.Duration
+	// Readiness is how often it is looked into whether each environment could be
+	// rolled back; after a deployment it is looked into at once. Zero means 10
+	// minutes, less than zero never.
+	Readiness time.Duration
 	// Watch is a local repository's directory: a change of its refs is looked at
 	// at once. Empty: only the schedule.
 	Watch string
@@ -57,7 +63,12 @@ func Run(ctx context.Context, c Config) error {
 	if c.Poll == 0 {
 		c.Poll = DefaultPoll
 	}
-	d := &daemon{cfg: c, failed: make(chan struct{}, 1), environments: map[stella.EnvName]*environment{}}
+	if c.Readiness == 0 {
+		c.Readiness = DefaultReadiness
+	}
+	d := &daemon{
+		cfg: c, failed: make(chan struct{}, 1), moved: make(chan struct{}, 1), environments: map[stella.EnvName]*environment{},
+	}
 	stop, err := d.listen(ctx)
 	if err != nil {
 		return err

@@ -31,6 +31,9 @@ type branch struct {
 	looks  int
 	passes []string // "12s prod", by the time since the start
 	start  time.Time
+
+	weighs []string // as passes, by what was looked into
+	weigh  func(ctx context.Context, env stella.EnvName) reconciler.EnvironmentReadiness
 }
 
 func (b *branch) Heads(context.Context) (reconciler.Heads, error) {
@@ -47,6 +50,21 @@ func (b *branch) Reconcile(_ context.Context, req reconciler.ReconcileRequest) (
 	b.passes = append(b.passes, fmt.Sprintf("%s %s", time.Since(b.start).Round(time.Second), req.Environment))
 	b.mu.Unlock()
 	return b.answer(req.Environment)
+}
+
+func (b *branch) CheckReady(ctx context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error) {
+	var all []reconciler.EnvironmentReadiness
+	for _, env := range envs {
+		b.mu.Lock()
+		b.weighs = append(b.weighs, fmt.Sprintf("%s %s", time.Since(b.start).Round(time.Second), env))
+		down := b.down
+		b.mu.Unlock()
+		if down != nil {
+			return nil, down
+		}
+		all = append(all, b.weigh(ctx, env))
+	}
+	return all, nil
 }
 
 func (b *branch) ask(env stella.EnvName, key string) {
@@ -68,12 +86,15 @@ func synced(stella.EnvName) (reconciler.Outcome, error) {
 // run starts a daemon in the bubble and returns what stops it.
 func run(t *testing.T, b *branch) (stop func()) {
 	t.Helper()
+	return runWith(t, b, Config{})
+}
+
+// runWith is run of a daemon with some of its configuration.
+func runWith(t *testing.T, b *branch, c Config) (stop func()) {
+	t.Helper()
 	b.start = time.Now()
-	d := &daemon{
-		cfg:          Config{Engine: b, Poll: time.Minute, Logger: slog.New(slog.DiscardHandler)},
-		failed:       make(chan struct{}, 1),
-		environments: map[stella.EnvName]*environment{},
-	}
+	c.Engine, c.Poll, c.Logger = b, time.Minute, slog.New(slog.DiscardHandler)
+	d := &daemon{cfg: c, failed: make(chan struct{}, 1), moved: make(chan struct{}, 1), environments: map[stella.EnvName]*environment{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
