@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -31,20 +32,16 @@ func (l layout) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Path == "/v2/" {
 		return l.answer(r, http.StatusOK, "", http.NoBody, 0), nil
 	}
-	kind, digest := r.URL.Path, ""
-	if i := strings.LastIndexByte(kind, '/'); i >= 0 {
-		kind, digest = kind[:i], kind[i+1:]
+	kind, digest := path.Split(r.URL.Path)
+	if d, err := stella.ParseDigest(digest); err == nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		return l.blob(r, d, strings.HasSuffix(kind, "/manifests/"))
 	}
-	d, err := stella.ParseDigest(digest)
-	if err != nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return l.answer(r, http.StatusNotFound, "", http.NoBody, 0), nil
-	}
-	return l.blob(r, d, strings.HasSuffix(kind, "/manifests"))
+	return l.answer(r, http.StatusNotFound, "", http.NoBody, 0), nil
 }
 
 func (l layout) blob(r *http.Request, d stella.Digest, isManifest bool) (*http.Response, error) {
-	path := filepath.Join(l.dir, "blobs", "sha256", d.Hex())
-	info, err := os.Stat(path)
+	file := filepath.Join(l.dir, "blobs", "sha256", d.Hex())
+	info, err := os.Stat(file)
 	if os.IsNotExist(err) || err == nil && !info.Mode().IsRegular() {
 		return l.answer(r, http.StatusNotFound, "", http.NoBody, 0), nil
 	}
@@ -53,12 +50,12 @@ func (l layout) blob(r *http.Request, d stella.Digest, isManifest bool) (*http.R
 	}
 	mediaType := "application/octet-stream"
 	if isManifest {
-		mediaType = l.typeOf(path, d)
+		mediaType = l.typeOf(file, d)
 	}
 	if r.Method == http.MethodHead {
 		return l.answer(r, http.StatusOK, mediaType, http.NoBody, info.Size()), nil
 	}
-	f, err := os.Open(path)
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +75,7 @@ func (l layout) answer(r *http.Request, status int, mediaType string, body io.Re
 
 // typeOf is what index.json calls a manifest. One that it does not list, as
 // those below an index, says it itself, or else by what is in it.
-func (l layout) typeOf(path string, d stella.Digest) string {
+func (l layout) typeOf(file string, d stella.Digest) string {
 	var index struct {
 		Manifests []descriptor `json:"manifests"`
 	}
@@ -93,7 +90,7 @@ func (l layout) typeOf(path string, d stella.Digest) string {
 		MediaType types.MediaType  `json:"mediaType"`
 		Manifests *json.RawMessage `json:"manifests"`
 	}
-	raw, err := readSmall(path)
+	raw, err := readSmall(file)
 	switch {
 	case err != nil || json.Unmarshal(raw, &doc) != nil:
 		return ""
@@ -108,8 +105,8 @@ func (l layout) typeOf(path string, d stella.Digest) string {
 // maxIndexBytes bounds index.json: a backup of years lists many images.
 const maxIndexBytes = 64 << 20
 
-func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
+func readSmall(file string) ([]byte, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 	if cand != nil {
 		want, branch = cand.want, cand.want
 	}
-	j.in = e.preflight(ctx, want, sc.book, why.kind, why.opts)
+	j.in = e.preflight(ctx, want, sc.book, why)
 	j.in.plan.Commit = string(sc.branch.commit)
 	j.in.plan.Reverts = orEmpty(why.reverts)
 	if cand != nil {
@@ -91,7 +91,7 @@ func (r *run) lookAgain(ctx context.Context, j *job) error {
 	if !r.takeover {
 		return nil
 	}
-	in := r.e.preflight(ctx, r.scene.source, r.scene.book, j.intent.kind, j.intent.opts)
+	in := r.e.preflight(ctx, r.scene.source, r.scene.book, j.intent)
 	r.survey = in.survey
 	in.plan.Files, in.plan.Reverts = r.plan.Files, r.plan.Reverts
 	r.plan = in.plan
@@ -181,7 +181,7 @@ func (r *run) retarget(ctx context.Context, j *job, landed *candidate) error {
 	if landed.want.desired.Digest == before {
 		return nil
 	}
-	in := r.e.preflight(ctx, landed.want, r.scene.book, j.intent.kind, j.intent.opts)
+	in := r.e.preflight(ctx, landed.want, r.scene.book, j.intent)
 	r.survey, r.plan = in.survey, in.plan
 	r.mu.Lock()
 	r.dep.Targets = results(in.survey)

@@ -134,6 +134,12 @@ func (s site) Open(_ context.Context, spec reconciler.TargetSpec) (reconciler.Ta
 type shelf struct {
 	tags    map[string]stella.Digest
 	missing map[stella.Digest]bool
+
+	backup   string                 // empty: none
+	copies   map[stella.Digest]bool // that the backup has
+	says     map[string]error       // what a place says instead: "registry", "backup"
+	size     int64                  // of every image
+	restored []string               // digests, short
 }
 
 func (s *shelf) Resolve(_ context.Context, a stella.Artifact) (stella.Artifact, error) {
@@ -148,10 +154,31 @@ func (s *shelf) Resolve(_ context.Context, a stella.Artifact) (stella.Artifact, 
 }
 
 func (s *shelf) Check(_ context.Context, a stella.Artifact, _ ...artifact.Platform) (artifact.Report, error) {
+	if err := s.says["registry"]; err != nil {
+		return artifact.Report{}, err
+	}
 	if s.missing[a.Digest] {
 		return artifact.Report{}, fmt.Errorf("manifest %s: %w", a.Digest.Short(), stella.ErrNotFound)
 	}
-	return artifact.Report{Available: true}, nil
+	return artifact.Report{Available: true, SizeBytes: s.size}, nil
+}
+
+func (s *shelf) Backup() string { return s.backup }
+
+func (s *shelf) CheckBackup(_ context.Context, a stella.Artifact, _ ...artifact.Platform) (artifact.Report, error) {
+	if err := s.says["backup"]; err != nil {
+		return artifact.Report{}, err
+	}
+	if !s.copies[a.Digest] {
+		return artifact.Report{}, fmt.Errorf("backup %s: manifest %s: %w", s.backup, a.Digest.Short(), stella.ErrNotFound)
+	}
+	return artifact.Report{Available: true, SizeBytes: s.size}, nil
+}
+
+func (s *shelf) Restore(_ context.Context, a stella.Artifact) error {
+	s.restored = append(s.restored, a.Digest.Short())
+	delete(s.missing, a.Digest)
+	return nil
 }
 
 func (s *shelf) Pull(context.Context, stella.Artifact, artifact.Platform, string) (*artifact.Image, error) {

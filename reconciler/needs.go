@@ -33,6 +33,12 @@ type Keeper interface {
 	Has(ctx context.Context, a stella.Artifact) (bool, error)
 }
 
+// Spacer is a Target that knows how much room there is for what it fetches.
+type Spacer interface {
+	// Space returns how many bytes may still be written where images go.
+	Space(ctx context.Context) (freeBytes int64, err error)
+}
+
 // Executor is a Target that can run a command beside a component, for checks.
 type Executor interface {
 	Exec(ctx context.Context, component string, command []string) (output string, err error)
@@ -68,6 +74,14 @@ type Artifacts interface {
 	Resolve(ctx context.Context, a stella.Artifact) (stella.Artifact, error)
 	// Check looks whether the manifest and every blob are there.
 	Check(ctx context.Context, a stella.Artifact, p ...artifact.Platform) (artifact.Report, error)
-	// Pull fetches an image by digest into dir, verified to the last byte.
+	// Pull fetches an image by digest into dir, verified to the last byte, from
+	// its registry or else from the backup.
 	Pull(ctx context.Context, a stella.Artifact, p artifact.Platform, dir string) (*artifact.Image, error)
+	// Backup names where copies are kept that outlive their registry; empty for
+	// nowhere.
+	Backup() string
+	// CheckBackup is Check for the copy there.
+	CheckBackup(ctx context.Context, a stella.Artifact, p ...artifact.Platform) (artifact.Report, error)
+	// Restore copies an image from the backup to its registry, by digest alone.
+	Restore(ctx context.Context, a stella.Artifact) error
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -15,10 +14,18 @@ import (
 
 // The codes of findings. They are part of the contract: never renamed.
 const (
-	FindingArtifact    = "artifact-missing"
-	FindingUnreachable = "target-unreachable"
-	FindingHeld        = "held"
-	FindingNowhere     = "nothing-to-go-back-to"
+	FindingArtifact     = "artifact-missing"
+	FindingUnknown      = "artifact-unknown"
+	FindingUnreachable  = "target-unreachable"
+	FindingSpace        = "disk-space"
+	FindingFrozen       = "frozen"
+	FindingHeld         = "held"
+	FindingNowhere      = "nothing-to-go-back-to"
+	FindingUnverified   = "not-verified"
+	FindingUnrenderable = "unrenderable"
+	FindingIrreversible = "irreversible"
+	FindingStateful     = "stateful-service"
+	FindingShared       = "shared-differs"
 )
 
 // inspection is what preflight found out before anything was touched.
@@ -26,20 +33,25 @@ type inspection struct {
 	want   *source
 	survey *survey
 	plan   Plan
+	images []image // of the plan's artifacts, in their order
 }
 
 // preflight looks at everything that the deployment of want will need and
 // touches nothing. What it refuses is in the plan's findings, all at once.
-func (e *Engine) preflight(ctx context.Context, want *source, book ledger.Book, kind stella.Kind, opts Options) *inspection {
+func (e *Engine) preflight(ctx context.Context, want *source, book ledger.Book, why intent) *inspection {
 	in := &inspection{want: want, survey: e.sites(ctx, want, book)}
 	in.plan = Compute(Situation{
 		Environment: want.env, Desired: want.desired, Tree: string(want.app), Live: in.survey.live(), Now: time.Now(),
 	})
 	in.plan.Commit = string(want.commit)
-	in.reach(kind)
-	in.plan.Artifacts = in.survey.availability(ctx, want.desired)
-	in.have()
-	if hold := heldBy(book.State.Holds, want); hold != nil && !forced(opts, ForceHold) {
+	in.reach(why)
+	in.have(ctx, why, want.desired.Artifacts, func(target string, a stella.Artifact) int {
+		state, _ := want.desired.Target(target)
+		return uses(state, a)
+	})
+	in.room(ctx)
+	in.locked(book, why.opts)
+	if hold := heldBy(book.State.Holds, want); hold != nil && !forced(why.opts, ForceHold) {
 		in.find(FindingHeld, "", holdReason(*hold), fmt.Sprintf("run 'stella orch holds release %s --hold %s --reason …' if it is good now, or choose another release", want.name, hold.ID))
 	}
 	return in
@@ -49,44 +61,52 @@ func (in *inspection) find(code, target, message, fix string) {
 	in.plan.Findings = append(in.plan.Findings, Finding{Code: code, Target: target, Message: message, Fix: fix})
 }
 
-// reach refuses a deploy when a target can not be reached; going back goes on
-// with the others and owes it.
-func (in *inspection) reach(kind stella.Kind) {
+func (in *inspection) warn(format string, args ...any) {
+	in.plan.Warnings = append(in.plan.Warnings, fmt.Sprintf(format, args...))
+}
+
+// reach refuses a deploy when a target can not be reached. Going back goes on
+// with the others and owes it, unless it was told to have all of them, or there
+// are no others.
+func (in *inspection) reach(why intent) {
+	back := why.kind == stella.KindRollback || why.kind == stella.KindReset
+	answers := slices.ContainsFunc(in.survey.sites, func(s *site) bool { return s.err == nil })
 	for _, s := range in.survey.sites {
 		switch {
 		case s.err == nil:
-		case kind == stella.KindRollback || kind == stella.KindReset:
-			in.plan.Warnings = append(in.plan.Warnings, fmt.Sprintf("%s: %s; it will be owed", s.spec.Name, s.unreachable()))
+		case back && answers && !why.scope.RequireAll:
+			in.warn("%s: %s; it will be owed", s.spec.Name, s.unreachable())
 		default:
-			fix := stella.Hint(s.err)
-			if fix == "" {
-				fix = fmt.Sprintf("bring %s back, or take it out of environment.yaml", s.spec.Name)
-			}
-			in.find(FindingUnreachable, s.spec.Name, s.spec.Name+": "+s.unreachable(), fix)
+			in.find(FindingUnreachable, s.spec.Name, s.spec.Name+": "+s.unreachable(), in.reachFix(s, back && answers))
 		}
 	}
 }
 
-func (in *inspection) have() {
-	for _, a := range in.plan.Artifacts {
-		if !a.Available {
-			in.find(FindingArtifact, "", fmt.Sprintf("%s can not be had: %s", a.Image, a.Error), "push it again, or choose another release")
-		}
+func (in *inspection) reachFix(s *site, alone bool) string {
+	fix := stella.Hint(s.err)
+	switch {
+	case alone:
+		return fmt.Sprintf("bring %s back, or run the same command without --require-all, which owes it", s.spec.Name)
+	case fix == "":
+		return fmt.Sprintf("bring %s back, or take it out of environment.yaml", s.spec.Name)
 	}
+	return fix
 }
 
-// refusal is the error for a plan with findings, nil for one without. Every
-// finding is in it.
-func refusal(what string, p Plan) error {
-	if len(p.Findings) == 0 {
-		return nil
+// locked tells a dry run what the command itself would meet: it waits for
+// whoever is at work, and does nothing to what was frozen.
+func (in *inspection) locked(book ledger.Book, o Options) {
+	l := book.Lock(time.Now())
+	if l == nil || !o.DryRun {
+		return
 	}
-	lines := make([]string, len(p.Findings))
-	for i, f := range p.Findings {
-		lines[i] = f.Message
+	since := l.AcquiredAt.UTC().Format(time.RFC3339)
+	if !l.ByHand {
+		in.warn("locked by %s since %s: %s; the command waits for it", l.Holder, since, l.Purpose)
+		return
 	}
-	err := fmt.Errorf("%s: %s: %w, nothing was touched", what, strings.Join(lines, "; "), stella.ErrRefused)
-	return stella.WithHint(err, p.Findings[0].Fix)
+	in.find(FindingFrozen, "", fmt.Sprintf("%s is frozen by %s since %s: %s", in.plan.Environment, l.Holder, since, l.Purpose),
+		fmt.Sprintf("run 'stella orch locks release %s --reason …' when it may be changed", in.plan.Environment))
 }
 
 func forced(o Options, what string) bool {
@@ -94,13 +114,15 @@ func forced(o Options, what string) bool {
 }
 
 // agreed checks that the plan is the one that somebody agreed to.
+//
+// An environment whose file of today can not be read counts as protected.
 func agreed(p Plan, env *configrepo.Environment, o Options) error {
 	if o.PlanHash != "" && o.PlanHash != p.Hash {
 		err := fmt.Errorf("%w: %s, not %s", errOtherPlan, p.Hash, o.PlanHash)
 		return stella.WithHint(err, "run the same command with --dry-run again and look at what changed")
 	}
-	if env.Protected && o.PlanHash == "" && !o.Confirmed {
-		err := fmt.Errorf("environment %s is protected: %w: want a plan hash", env.Name, stella.ErrInvalid)
+	if (env == nil || env.Protected) && o.PlanHash == "" && !o.Confirmed {
+		err := fmt.Errorf("environment %s is protected: %w: want a plan hash", p.Environment, stella.ErrInvalid)
 		return stella.WithHint(err, "run the same command with --dry-run, then with --plan-hash and the hash that it prints")
 	}
 	return nil

@@ -35,8 +35,10 @@ type FileChange struct {
 type ArtifactCheck struct {
 	Image     string `json:"image"`
 	Available bool   `json:"available"`
-	Where     string `json:"where"` // registry | target; empty when nowhere
-	Error     string `json:"error"`
+	Where     string `json:"where"` // target | registry | backup; empty when nowhere
+	// Restored: it is first copied from the backup to the registry that lost it.
+	Restored bool   `json:"restored"`
+	Error    string `json:"error"` // where it was looked for and what each place said; empty when it can be had
 }
 
 // Crossing is an irreversible release that a plan goes back across.

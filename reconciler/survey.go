@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/artifact"
 	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/health"
 	"github.com/stella-ops/stella/ledger"
@@ -179,77 +178,6 @@ func targetNames(env *configrepo.Environment) []string {
 		names[i] = t.Name
 	}
 	return names
-}
-
-// availability looks where each image can be had: still on every target that
-// needs it, or complete in its registry.
-func (s *survey) availability(ctx context.Context, desired *configrepo.Desired) []ArtifactCheck {
-	out := make([]ArtifactCheck, len(desired.Artifacts))
-	var g errgroup.Group
-	g.SetLimit(maxParallel)
-	for i, a := range desired.Artifacts {
-		g.Go(func() error {
-			out[i] = ArtifactCheck{Image: a.String()}
-			err := s.guard("look for "+a.String(), func() error {
-				out[i] = s.find(ctx, a, desired)
-				return nil
-			})
-			if err != nil {
-				out[i].Error = err.Error()
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // errors stay with their images
-	return out
-}
-
-func (s *survey) find(ctx context.Context, a stella.Artifact, desired *configrepo.Desired) ArtifactCheck {
-	check := ArtifactCheck{Image: a.String()}
-	if s.kept(ctx, a, desired) {
-		check.Available, check.Where = true, "target"
-		return check
-	}
-	report, err := s.artifacts.Check(ctx, a, artifact.Host())
-	switch {
-	case err != nil:
-		check.Error = err.Error()
-	case !report.Available:
-		check.Error = fmt.Sprintf("%d of its parts are missing", len(report.Missing))
-	default:
-		check.Available, check.Where = true, "registry"
-	}
-	return check
-}
-
-// kept reports whether every target that needs the artifact, and could be
-// reached, still has it.
-func (s *survey) kept(ctx context.Context, a stella.Artifact, desired *configrepo.Desired) bool {
-	asked := false
-	for _, site := range s.sites {
-		want, _ := desired.Target(site.spec.Name)
-		if !needs(want, a) || site.err != nil {
-			continue
-		}
-		asked = true
-		keeper, ok := site.target.(Keeper)
-		if !ok {
-			return false
-		}
-		if has, err := keeper.Has(ctx, a); err != nil || !has {
-			return false
-		}
-	}
-	return asked
-}
-
-func needs(s stella.State, a stella.Artifact) bool {
-	for _, r := range s.Resources {
-		if r.Fields["image"] == a.String() {
-			return true
-		}
-	}
-	return false
 }
 
 // check runs checks once, in parallel.

@@ -79,6 +79,14 @@ func (always) Check(context.Context, stella.Artifact, ...artifact.Platform) (art
 	return artifact.Report{Available: true}, nil
 }
 
+func (always) Backup() string { return "" }
+
+func (always) CheckBackup(context.Context, stella.Artifact, ...artifact.Platform) (artifact.Report, error) {
+	return artifact.Report{}, stella.ErrNotFound
+}
+
+func (always) Restore(context.Context, stella.Artifact) error { return stella.ErrUnsupported }
+
 func (always) Pull(context.Context, stella.Artifact, artifact.Platform, string) (*artifact.Image, error) {
 	return nil, stella.ErrUnsupported
 }
