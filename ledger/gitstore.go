@@ -278,10 +278,17 @@ func (s *gitStore) before(ctx context.Context, env stella.EnvName, old Head) (*t
 	return s.load(ctx, env, id)
 }
 
+// signKey is a boolean of git's configuration: false leaves transitions unsigned
+// where commits are signed, for keys that want to be touched each time.
+const signKey = "stella.signLedger"
+
 func (s *gitStore) push(ctx context.Context, env stella.EnvName, w *stage) (git.ID, error) {
 	built, err := s.repo.Build(ctx, w.draft(s.repo.Identity(ctx)))
 	if err != nil {
 		return "", fmt.Errorf("build the commit: %w", err)
+	}
+	if built, err = s.repo.SignUnless(ctx, signKey, built); err != nil {
+		return "", err
 	}
 	err = s.repo.Push(ctx, []git.Update{{Ref: s.ref(env), Old: w.prev.commit.ID, New: built.Commit}}, built)
 	if err != nil {

@@ -66,6 +66,22 @@ func (e *Engine) build(ctx context.Context, c change, onto *source) (*candidate,
 	return &candidate{onto: onto, built: built, want: want}, nil
 }
 
+// sign signs a candidate where the person's git signs commits. Nothing is pushed
+// that was not through here: a commit that can not be signed is not made.
+func (e *Engine) sign(ctx context.Context, cand *candidate) (*candidate, error) {
+	signed, err := e.cfg.Repo.Sign(ctx, cand.built)
+	if err != nil {
+		return nil, fmt.Errorf("commit to %s: %w, nothing was touched", cand.onto.name, err)
+	}
+	if signed == cand.built {
+		return cand, nil
+	}
+	h, want := *cand.want.head, *cand.want
+	h.commit = signed.Commit
+	want.head = &h
+	return &candidate{onto: cand.onto, built: signed, want: &want}, nil
+}
+
 // withTrailers appends a project's own lines to a message's last paragraph.
 func withTrailers(message string, lines []string) string {
 	message = strings.TrimRight(message, "\n") + "\n"
@@ -86,7 +102,11 @@ func (e *Engine) push(ctx context.Context, c change, cand *candidate) (*candidat
 		return nil, err
 	}
 	for range maxRebases {
-		err := e.cfg.Repo.Push(ctx, []git.Update{{Ref: cand.onto.ref, Old: cand.onto.commit, New: cand.built.Commit}}, cand.built)
+		var err error
+		if cand, err = e.sign(ctx, cand); err != nil {
+			return nil, err
+		}
+		err = e.cfg.Repo.Push(ctx, []git.Update{{Ref: cand.onto.ref, Old: cand.onto.commit, New: cand.built.Commit}}, cand.built)
 		if !errors.Is(err, stella.ErrConflict) {
 			if err != nil {
 				return nil, fmt.Errorf("push to %s: %w", cand.onto.ref, err)
@@ -116,12 +136,20 @@ func (e *Engine) propose(ctx context.Context, cand *candidate, kind stella.Kind)
 	if err := e.mayWrite(cand.onto.project); err != nil {
 		return nil, err
 	}
+	cand, err := e.sign(ctx, cand)
+	if err != nil {
+		return nil, err
+	}
 	return e.proposeAt(ctx, cand, fmt.Sprintf("stella/%s/%s/%.12s", kind, cand.onto.name, cand.built.Commit))
 }
 
 // proposeAt pushes the candidate to a new branch.
 func (e *Engine) proposeAt(ctx context.Context, cand *candidate, branch string) (*Proposal, error) {
-	err := e.cfg.Repo.Push(ctx, []git.Update{{Ref: "refs/heads/" + branch, New: cand.built.Commit}}, cand.built)
+	cand, err := e.sign(ctx, cand)
+	if err != nil {
+		return nil, err
+	}
+	err = e.cfg.Repo.Push(ctx, []git.Update{{Ref: "refs/heads/" + branch, New: cand.built.Commit}}, cand.built)
 	if err != nil {
 		return nil, fmt.Errorf("push branch %s: %w", branch, err)
 	}

@@ -54,9 +54,21 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 	return j, nil
 }
 
+// sealed signs the job's commit, before anything is recorded: a key that is not
+// at hand then stops a deployment that has not begun.
+func (e *Engine) sealed(ctx context.Context, j *job) (err error) {
+	if j.cand != nil {
+		j.cand, err = e.sign(ctx, j.cand)
+	}
+	return err
+}
+
 // drive carries a job out: intent and lock, commit, targets, outcome, and the
 // automatic rollback where that is called for.
 func (e *Engine) drive(ctx context.Context, j *job) (Outcome, error) {
+	if err := e.sealed(ctx, j); err != nil {
+		return Outcome{Plan: &j.in.plan}, err
+	}
 	lockAt := time.Now()
 	r, err := e.begin(ctx, j.scene, j.in, j.intent)
 	if err != nil {

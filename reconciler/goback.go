@@ -102,7 +102,10 @@ func (e *Engine) wayBack(ctx context.Context, r *run, good stella.Deployment) (*
 	if err != nil {
 		return nil, err
 	}
-	return j, refusal("roll back to "+good.ID, j.in.plan)
+	if err := refusal("roll back to "+good.ID, j.in.plan); err != nil {
+		return nil, err
+	}
+	return j, e.sealed(ctx, j)
 }
 
 // handOver records the failed outcome with its hold and begins the rollback in

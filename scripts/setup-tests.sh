@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Provides what the tests run against: git, a C compiler for the race detector,
-# a registry, an SSH server and a static busybox. On Debian as root it installs
+# a registry, an SSH server, GnuPG and a static busybox. On Debian as root it installs
 # what is missing; anywhere else it names it and fails. It starts no service.
 set -euo pipefail
 
@@ -24,6 +24,7 @@ missing() {
 	have docker-registry || echo docker-registry
 	have sshd || echo openssh-server
 	have ssh && have ssh-keygen || echo openssh-client
+	have gpg && have gpgconf && have gpg-agent || echo gpg gpgconf gpg-agent
 	have_static_busybox || echo busybox-static
 }
 

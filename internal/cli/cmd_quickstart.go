@@ -54,7 +54,7 @@ func (o *quickstartOptions) run(cmd *cobra.Command) error {
 
 // open wires an engine as the story asks for it.
 func (o *quickstartOptions) open(ctx context.Context, q quickstart.Opening) (*reconciler.Engine, func() error, error) {
-	w, err := o.app.wire(ctx, wiring{repo: q.Repo, state: q.State, roots: []string{q.Roots}, log: o.app.logger(), notify: q.Notify})
+	w, err := o.app.wire(ctx, wiring{repo: q.Repo, story: true, state: q.State, roots: []string{q.Roots}, log: o.app.logger(), notify: q.Notify})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -46,6 +46,23 @@ func (a *App) repository() (string, error) {
 	return origin, nil
 }
 
+// clone is the top of the clone that the repository was found by, whose git
+// configuration counts; "" where the repository was named.
+func (a *App) clone() string {
+	if a.flags.repo != "" || a.process.Getenv("STELLA_REPO") != "" {
+		return ""
+	}
+	dir, err := a.process.Getwd()
+	if err != nil {
+		return ""
+	}
+	_, top, err := findClone(dir)
+	if err != nil {
+		return ""
+	}
+	return top
+}
+
 // absoluteRepo makes a path that was given absolute and leaves URLs alone.
 func (a *App) absoluteRepo(given string) (string, error) {
 	if !isLocal(given) || filepath.IsAbs(given) {

@@ -19,6 +19,8 @@ import (
 // wiring says what an engine is made of.
 type wiring struct {
 	repo   string   // path or URL
+	clone  string   // the clone that was found; empty where the repository was named
+	story  bool     // a demonstration, whose commits are nobody's
 	state  string   // directory of this repository's state
 	roots  []string // that host targets may lie below
 	log    *slog.Logger
@@ -55,13 +57,13 @@ func (a *App) wireHere(ctx context.Context, log *slog.Logger, notify func(reconc
 	if err != nil {
 		return nil, err
 	}
-	return a.wire(ctx, wiring{repo: repo, state: filepath.Join(state, "repos", stateName(repo)), roots: roots, log: log, notify: notify})
+	return a.wire(ctx, wiring{repo: repo, clone: a.clone(), state: filepath.Join(state, "repos", stateName(repo)), roots: roots, log: log, notify: notify})
 }
 
 // wire puts an engine together. The caller closes the repository.
 func (a *App) wire(ctx context.Context, w wiring) (*wired, error) {
 	repo, err := git.Open(ctx, git.Options{
-		URL: w.repo, Dir: filepath.Join(w.state, "git"), Getenv: a.process.Getenv, Logger: w.log,
+		URL: w.repo, Clone: w.clone, Unsigned: w.story, Dir: filepath.Join(w.state, "git"), Getenv: a.process.Getenv, Logger: w.log,
 	})
 	if err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ type Built struct {
 	Commit, Tree ID
 
 	objects map[ID]built // what the remote does not have
+	signed  bool
 }
 
 // Build makes a commit: the tree of Base with the edits, in their order. Only

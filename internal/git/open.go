@@ -40,8 +40,8 @@ type Repo struct {
 	rebuilt atomic.Int64  // when the cache was last rebuilt, Unix time; 0 never
 	healing sync.Mutex    // one rebuild at a time
 
-	who sync.Mutex // guards me
-	me  Signature  // who makes commits here; empty until it is asked for
+	who      sync.Mutex        // guards settings
+	settings map[string]string // of git's configuration; nil until they are asked for
 }
 
 // Open opens the cache of a remote, making it if need be, and does not speak to
@@ -116,7 +116,7 @@ func (r *Repo) sweep(ctx context.Context) {
 		// Whoever writes the file holds the lock.
 		_ = os.Remove(stray)
 	}
-	if err = errors.Join(err, globErr); err != nil {
+	if err = errors.Join(err, globErr, r.sweepSigning(time.Now())); err != nil {
 		r.opts.Logger.DebugContext(ctx, "sweep the cache", "err", err)
 	}
 }

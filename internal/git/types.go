@@ -70,6 +70,13 @@ type Options struct {
 	// STELLA_GIT_SSH_KEY, STELLA_GIT_KNOWN_HOSTS, SSH_AUTH_SOCK, HOME, PATH and
 	// the proxy's and Git's own variables. Nil: none is set.
 	Getenv func(string) string
+	// Clone is where the person works: a directory of a clone, whose git
+	// configuration counts besides theirs for who makes commits and how they are
+	// signed. Empty: none.
+	Clone string
+	// Unsigned leaves commits unsigned, whatever git's configuration says: for a
+	// demonstration, which must not ask for anybody's keys.
+	Unsigned bool
 	// AllowHTTP lists hosts (without port) besides loopback that may be spoken
 	// to without TLS.
 	AllowHTTP []string

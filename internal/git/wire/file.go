@@ -81,18 +81,3 @@ func (d *fileDialer) dial(ctx context.Context, s Service, version int) (*Conn, e
 		return nil
 	}), nil
 }
-
-// configTimeout bounds reading git's configuration.
-const configTimeout = 5 * time.Second
-
-// GitConfig returns a value of the user's git configuration; empty when it is
-// not set, or when git is not installed.
-func GitConfig(ctx context.Context, getenv func(string) string, key string) string {
-	ctx, cancel := context.WithTimeout(ctx, configTimeout)
-	defer cancel()
-	out, err := gitCommand(ctx, getenv, "config", "--get", key).Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(out))
-}
