@@ -18,6 +18,7 @@ type intent struct {
 	kind      stella.Kind
 	restores  string   // the deployment that a rollback or heal goes back to
 	reverts   []string // config commits that a rollback undoes
+	undoes    []UndoneCommit
 	reason    string
 	automatic bool
 	scope     Scope // of a rollback

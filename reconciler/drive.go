@@ -38,6 +38,8 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 	j.in = e.preflight(ctx, want, sc.book, why)
 	j.in.plan.Commit = string(sc.branch.commit)
 	j.in.plan.Reverts = orEmpty(why.reverts)
+	j.in.plan.Undoes = append([]UndoneCommit{}, why.undoes...)
+	j.in.plan.ExpectedSeconds = lastTook(sc.book, why.kind)
 	if cand != nil {
 		j.intent.uncommitted = true
 		if why.opts.PlanHash != "" || why.opts.Confirmed {
@@ -105,7 +107,7 @@ func (r *run) lookAgain(ctx context.Context, j *job) error {
 	}
 	in := r.e.preflight(ctx, r.scene.source, r.scene.book, j.intent)
 	r.survey = in.survey
-	in.plan.Files, in.plan.Reverts = r.plan.Files, r.plan.Reverts
+	in.plan.Files, in.plan.Reverts, in.plan.Undoes = r.plan.Files, r.plan.Reverts, r.plan.Undoes
 	r.plan = in.plan
 	r.mu.Lock()
 	r.dep.Targets = results(in.survey)

@@ -134,7 +134,7 @@ func (e *Engine) resolveRevision(ctx context.Context, b ledger.Book, ref string)
 	}
 	for _, name := range names {
 		if id, ok := refs.IDs[name]; ok {
-			return id, nil
+			return e.cfg.Repo.Peel(ctx, id)
 		}
 	}
 	return "", stella.WithHint(fmt.Errorf("revision %q: %w", ref, stella.ErrNotFound), "name a whole commit id, a branch, a tag or a deployment")

@@ -1,6 +1,7 @@
 package reconciler_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -156,7 +157,8 @@ func (w *world) commitFile(path, content, message string) {
 	w.t.Helper()
 	clone := w.t.TempDir()
 	gittest.Run(w.t, clone, "clone", "-q", w.bare, ".")
-	if err := os.WriteFile(filepath.Join(clone, path), []byte(content), 0o600); err != nil {
+	file := filepath.Join(clone, path)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o750), os.WriteFile(file, []byte(content), 0o600)); err != nil {
 		w.t.Fatal(err)
 	}
 	gittest.Run(w.t, clone, "add", "-A")

@@ -9,20 +9,36 @@ import (
 // Plan is what bringing an environment to a commit would change. It is also the
 // document of `plan -o json` and of every dry run.
 type Plan struct {
-	Environment stella.EnvName  `json:"environment"`
-	Commit      string          `json:"commit"` // the commit that the plan starts from
-	Tree        string          `json:"tree"`   // the app tree that it leads to
-	Release     string          `json:"release"`
-	Hash        string          `json:"hash"` // of everything that the plan would do
-	Empty       bool            `json:"empty"`
-	Reverts     []string        `json:"reverts"` // config commits that it undoes
-	Files       []FileChange    `json:"files"`
-	Artifacts   []ArtifactCheck `json:"artifacts"`
-	Crosses     []Crossing      `json:"crosses"`
-	Targets     []TargetPlan    `json:"targets"`
-	Warnings    []string        `json:"warnings"`
+	Environment stella.EnvName `json:"environment"`
+	Commit      string         `json:"commit"` // the commit that the plan starts from
+	Tree        string         `json:"tree"`   // the app tree that it leads to
+	Release     string         `json:"release"`
+	Hash        string         `json:"hash"` // of everything that the plan would do
+	Empty       bool           `json:"empty"`
+	Reverts     []string       `json:"reverts"` // config commits that it undoes
+	// Undoes are those of them that are in effect, described; newest first.
+	Undoes    []UndoneCommit  `json:"undoes"`
+	Files     []FileChange    `json:"files"`
+	Artifacts []ArtifactCheck `json:"artifacts"`
+	Crosses   []Crossing      `json:"crosses"`
+	Targets   []TargetPlan    `json:"targets"`
+	Warnings  []string        `json:"warnings"`
+	// ExpectedSeconds is how long the last such deployments took; zero when there
+	// was none.
+	ExpectedSeconds float64 `json:"expectedSeconds"`
 	// Findings are what preflight refuses; empty when it may go on.
 	Findings []Finding `json:"findings"`
+}
+
+// UndoneCommit is a config commit that a plan takes back.
+type UndoneCommit struct {
+	Commit     string    `json:"commit"`
+	Subject    string    `json:"subject"`
+	Author     string    `json:"author"`
+	At         time.Time `json:"at"`         // when it was written, by its author's clock
+	Deployment string    `json:"deployment"` // that verified it; empty for none
+	// Also: it is not the change that is rolled back, but goes with it.
+	Also bool `json:"also"`
 }
 
 // FileChange is one file of the app that a commit changes.

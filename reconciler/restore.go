@@ -28,6 +28,7 @@ func (e *Engine) restore(ctx context.Context, sc *scene, good stella.Deployment,
 	for _, c := range undone {
 		why.reverts = append(why.reverts, string(c.ID))
 	}
+	why.undoes = undoes(sc.book, undone)
 	c := &change{draft: e.restoring(sc, good, why, undone)}
 	cand, err := e.build(ctx, *c, sc.branch)
 	if err != nil {

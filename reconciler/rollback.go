@@ -51,7 +51,7 @@ func (e *Engine) planRollback(ctx context.Context, sc *scene, req RollbackReques
 	if req.Commit != "" {
 		return e.undoCommit(ctx, sc, req.Commit, why)
 	}
-	good, err := destination(sc.book, req.To)
+	good, err := e.destination(ctx, sc, req.To)
 	if err != nil {
 		return nil, err
 	}

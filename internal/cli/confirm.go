@@ -36,8 +36,8 @@ func (a *App) confirm(ctx context.Context, env stella.EnvName, plan *reconciler.
 			o.PlanHash = plan.Hash
 		}
 		return o, a.typeName(ctx, env)
-	case plan != nil && len(plan.Reverts) > 1 && a.canAsk():
-		return o, a.agree(ctx, fmt.Sprintf("this undoes %d changes, not only the last one. Go on?", len(plan.Reverts)))
+	case plan != nil && len(alsoUndone(*plan)) > 0 && a.canAsk():
+		return o, a.agree(ctx, fmt.Sprintf("this undoes %s besides the one that is rolled back. Go on?", count(len(alsoUndone(*plan)), "change")))
 	}
 	return o, nil
 }

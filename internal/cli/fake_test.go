@@ -183,7 +183,7 @@ func (f *fakeEngine) target() reconciler.TargetStatus {
 func (f *fakeEngine) plan(env stella.EnvName) reconciler.Plan {
 	change := stella.Change{Resource: "service/api", Class: stella.Modified, Path: "/image", Desired: oldImage, Live: newImage, Severity: stella.SeverityCritical}
 	return reconciler.Plan{
-		Environment: env, Commit: commit2, Tree: tree1, Release: "2.3.0", Hash: planHash, Reverts: f.reverts,
+		Environment: env, Commit: commit2, Tree: tree1, Release: "2.3.0", Hash: planHash, Reverts: f.reverts, Undoes: f.undoes(),
 		Files:     []reconciler.FileChange{{Path: "envs/production/app/release.yaml", Op: "modify"}},
 		Artifacts: []reconciler.ArtifactCheck{{Image: oldImage, Available: len(f.findings) == 0, Where: "registry"}},
 		Targets: []reconciler.TargetPlan{{Target: "web-1", Batch: 1, Changes: []stella.Change{change}, Actions: []stella.Action{{
@@ -191,6 +191,17 @@ func (f *fakeEngine) plan(env stella.EnvName) reconciler.Plan {
 		}}}},
 		Findings: f.findings,
 	}
+}
+
+// undoes describes the reverts of the plan.
+func (f *fakeEngine) undoes() []reconciler.UndoneCommit {
+	out := []reconciler.UndoneCommit{}
+	for i, c := range f.reverts {
+		out = append(out, reconciler.UndoneCommit{
+			Commit: c, Subject: "Deploy 2.4.0 to production", Author: "Ana", At: noon().Add(-time.Hour), Deployment: "production-2", Also: i > 0,
+		})
+	}
+	return out
 }
 
 func (f *fakeEngine) Plan(_ context.Context, env stella.EnvName, _ string) (reconciler.Plan, error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/term"
@@ -43,11 +44,20 @@ func writePlan(p *page, plan reconciler.Plan) {
 		field{label: "release", value: plan.Release},
 		field{label: "from commit", value: shortID(plan.Commit)},
 		field{label: "plan hash", value: plan.Hash},
+		field{label: "takes", value: expected(plan)},
 	)
 	planConcerns(p, plan)
 	planCommits(p, plan)
 	planTargets(p, plan)
 	planArtifacts(p, plan)
+}
+
+// expected is how long it may take, going by the last times.
+func expected(plan reconciler.Plan) string {
+	if plan.ExpectedSeconds == 0 {
+		return ""
+	}
+	return fmt.Sprintf("about %s, as the last ones did", time.Duration(plan.ExpectedSeconds*float64(time.Second)).Round(100*time.Millisecond))
 }
 
 // planConcerns are what a person must know first.
@@ -92,12 +102,35 @@ func count(n int, noun string) string {
 }
 
 func planCommits(p *page, plan reconciler.Plan) {
-	for _, c := range plan.Reverts {
-		p.indented(term.Plain, "undoes %s", shortID(c))
+	for _, c := range plan.Undoes {
+		if !c.Also {
+			p.indented(term.Plain, "undoes %s", undone(p, c))
+		}
+	}
+	if also := alsoUndone(plan); len(also) > 0 {
+		p.indented(term.Warn, "what else goes with it:")
+		for _, c := range also {
+			p.indented(term.Warn, "  %s", undone(p, c))
+		}
+		p.indented(term.Dim, "  '--component' takes back a part only, '--commit' one change only")
 	}
 	for _, f := range plan.Files {
 		p.indented(term.Plain, "%s %s", f.Op, f.Path)
 	}
+}
+
+// undone is a commit that goes, with whose it is and how old.
+func undone(p *page, c reconciler.UndoneCommit) string {
+	text := fmt.Sprintf("%s %s (%s, %s)", shortID(c.Commit), c.Subject, c.Author, ago(p.now, c.At))
+	if c.Deployment != "" {
+		text += ", verified as " + c.Deployment
+	}
+	return text
+}
+
+// alsoUndone are the commits that go although nobody asked for that.
+func alsoUndone(plan reconciler.Plan) []reconciler.UndoneCommit {
+	return slices.DeleteFunc(slices.Clone(plan.Undoes), func(c reconciler.UndoneCommit) bool { return !c.Also })
 }
 
 func planTargets(p *page, plan reconciler.Plan) {

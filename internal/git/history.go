@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/git/odb"
@@ -111,6 +112,26 @@ func (r *Repo) Commit(ctx context.Context, id ID) (Commit, error) {
 		return Commit{}, fmt.Errorf("read commit %s: %w", id.Short(), err)
 	}
 	return parseCommit(id, data)
+}
+
+// Peel follows annotated tags to what they point at; any other object is its
+// own. Errors are those of Commit.
+func (r *Repo) Peel(ctx context.Context, id ID) (ID, error) {
+	const most = 10 // a tag of a tag is rare enough
+	for range most {
+		kind, data, err := r.object(ctx, id, maxCommitBytes, named)
+		if err != nil {
+			return "", fmt.Errorf("read %s: %w", id.Short(), err)
+		}
+		if kind != odb.Tag {
+			return id, nil
+		}
+		line, _, _ := strings.Cut(string(data), "\n")
+		if id, err = ParseID(strings.TrimPrefix(line, "object ")); err != nil {
+			return "", fmt.Errorf("%w: a malformed tag", stella.ErrInvalid)
+		}
+	}
+	return "", fmt.Errorf("%w: a tag of a tag of a tag, %d times", stella.ErrInvalid, most)
 }
 
 // local returns a commit only if it is here.

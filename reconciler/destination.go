@@ -1,0 +1,104 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
+	"github.com/stella-ops/stella/internal/git"
+	"github.com/stella-ops/stella/internal/safe"
+)
+
+// toBaseline is the destination of a rollback that the environment's baseline
+// names.
+const toBaseline = "baseline"
+
+// destination finds where a rollback goes: what the ledger knows by that name,
+// the baseline, or what a tag or commit of the config repository had.
+func (e *Engine) destination(ctx context.Context, sc *scene, to string) (stella.Deployment, error) {
+	kind, name, _ := strings.Cut(to, ":")
+	switch {
+	case to == toBaseline:
+		return e.agreedBaseline(ctx, sc)
+	case kind == "tag":
+		return e.atRevision(ctx, sc, "refs/tags/"+name, to)
+	}
+	d, err := destination(sc.book, to)
+	if !errors.Is(err, stella.ErrNotFound) || kind == "deployment" || kind == "version" {
+		return d, err
+	}
+	// The ledger does not know it: it may be any commit of the repository.
+	at, atErr := e.atRevision(ctx, sc, strings.TrimPrefix(to, "commit:"), to)
+	if errors.Is(atErr, stella.ErrNotFound) || errors.Is(atErr, stella.ErrInvalid) {
+		return d, err
+	}
+	return at, atErr
+}
+
+// atRevision is the deployment that verified the app as a revision has it.
+func (e *Engine) atRevision(ctx context.Context, sc *scene, revision, asked string) (stella.Deployment, error) {
+	id, err := e.revisionID(ctx, sc, revision)
+	if err != nil {
+		return stella.Deployment{}, err
+	}
+	h, err := e.headAt(ctx, id)
+	if err != nil {
+		return stella.Deployment{}, err
+	}
+	entry, err := h.tree.Lookup(ctx, appPath(sc.source))
+	if err != nil {
+		return stella.Deployment{}, fmt.Errorf("environment %s at %s: %w", sc.name, safe.Clip(asked, 100), err)
+	}
+	for _, d := range slices.Backward(sc.book.Deployments) {
+		if d.Tree == entry.ID && d.Status == stella.Succeeded {
+			return d, nil
+		}
+	}
+	return stella.Deployment{}, stella.WithHint(
+		fmt.Errorf("cannot restore previous version: what %s has was never verified on %s: %w", safe.Clip(asked, 100), sc.name, stella.ErrRefused),
+		fmt.Sprintf("run 'stella orch deployments list %s' and name one that succeeded", sc.name))
+}
+
+// revisionID resolves a full ref name, a commit id, or the name of a branch or
+// tag.
+func (e *Engine) revisionID(ctx context.Context, sc *scene, revision string) (git.ID, error) {
+	if !strings.HasPrefix(revision, "refs/") {
+		return e.resolveRevision(ctx, sc.book, revision)
+	}
+	if err := git.CheckRef(revision); err != nil {
+		return "", fmt.Errorf("revision %q: %w", safe.Clip(revision, 100), err)
+	}
+	refs, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: []string{revision}, Unchecked: true})
+	if err != nil {
+		return "", fmt.Errorf("revision %q: %w", revision, err)
+	}
+	if id, ok := refs.IDs[revision]; ok {
+		return e.cfg.Repo.Peel(ctx, id)
+	}
+	return "", stella.WithHint(fmt.Errorf("%s: %w", revision, stella.ErrNotFound), "run 'git ls-remote --tags' on the config repository")
+}
+
+// agreedBaseline is the deployment that the environment's baseline names. Where
+// the ledger has forgotten it, the baseline says enough.
+func (e *Engine) agreedBaseline(ctx context.Context, sc *scene) (stella.Deployment, error) {
+	b, err := configrepo.ReadBaseline(ctx, sc.branch.tree, sc.branch.project, sc.name)
+	if err != nil {
+		return stella.Deployment{}, stella.WithHint(fmt.Errorf("baseline of %s: %w", sc.name, err),
+			fmt.Sprintf("look at baselines/%s.yaml, or name a deployment: 'stella orch deployments list %[1]s'", sc.name))
+	}
+	if d, ok := sc.book.Deployment(b.Deployment); ok && d.Status == stella.Succeeded && d.Tree == b.Tree {
+		return d, nil
+	}
+	d := stella.Deployment{
+		ID: b.Deployment, Environment: sc.name, Status: stella.Succeeded, Commit: b.Commit, Tree: b.Tree, Release: b.Release,
+		Desired: b.Desired, Shared: b.Shared, Components: map[string]string{},
+	}
+	for name, a := range b.Components {
+		d.Components[name] = a.String()
+	}
+	return d, nil
+}
