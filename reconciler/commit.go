@@ -153,7 +153,8 @@ func (e *Engine) proposeAt(ctx context.Context, cand *candidate, branch string) 
 	if err != nil {
 		return nil, fmt.Errorf("push branch %s: %w", branch, err)
 	}
-	return &Proposal{Branch: branch, Commit: string(cand.built.Commit)}, nil
+	url := e.cfg.Repo.CompareURL(cand.onto.ref, branch)
+	return &Proposal{Branch: branch, Commit: string(cand.built.Commit), URL: url}, nil
 }
 
 // releaseEdit replaces components, and the version where one is given, in an

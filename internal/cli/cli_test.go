@@ -405,3 +405,14 @@ func poison(v reflect.Value, s string) {
 		v.SetString(v.String() + s)
 	}
 }
+
+func TestAProposalSaysWhereItIsOpened(t *testing.T) {
+	p := reconciler.Proposal{Branch: "stella/deploy/production/1"}
+	if err := verdict("production", reconciler.Outcome{Proposal: &p}); !strings.Contains(err.Error(), "branch stella/deploy/production/1 waits") {
+		t.Errorf("where the forge is not known: %v", err)
+	}
+	p.URL = "https://github.com/acme/config/compare/main...stella/deploy/production/1?expand=1"
+	if err := verdict("production", reconciler.Outcome{Proposal: &p}); !strings.Contains(err.Error(), p.URL+" waits for review") {
+		t.Errorf("where it is: %v", err)
+	}
+}
