@@ -48,8 +48,11 @@ func TestMain(m *testing.M) {
 		}
 		_ = w.Flush()
 	}
-	if repository.dir != "" {
-		_ = os.RemoveAll(repository.dir)
+	printRollbacks()
+	for _, dir := range []string{repository.dir, programs.dir} {
+		if dir != "" {
+			_ = os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }

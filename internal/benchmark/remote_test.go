@@ -2,6 +2,7 @@ package benchmark_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -99,37 +100,109 @@ func slow(b *testing.B) string {
 	return gittest.HTTP(b, bare(b), f)
 }
 
-func BenchmarkDeployToFirstApply(b *testing.B) {
-	url := slow(b)
-	var start time.Time
-	applied := make(chan time.Duration, 1)
-	e, _, err := engine(url, b.TempDir(), func(ev reconciler.Event) {
-		if s, ok := ev.(reconciler.StepBegan); ok && s.Step.Name == stella.StepApply {
-			select {
-			case applied <- time.Since(start):
-			default:
-			}
+// stopwatch tells when the first target was changed.
+type stopwatch struct {
+	start   time.Time
+	cpu     time.Duration
+	applied chan time.Duration
+}
+
+func (w *stopwatch) begin() {
+	w.start, w.cpu, w.applied = time.Now(), cpuTime(), make(chan time.Duration, 1)
+}
+
+func (w *stopwatch) hear(ev reconciler.Event) {
+	if s, ok := ev.(reconciler.StepBegan); ok && s.Step.Name == stella.StepApply {
+		select {
+		case w.applied <- time.Since(w.start):
+		default:
 		}
-	})
-	if err != nil {
-		b.Fatal(err)
 	}
-	if _, err := e.Heads(context.Background()); err != nil { // the clone is there, as on a machine that is in use
-		b.Fatal(err)
-	}
-	env := stella.EnvName(gittest.EnvName(7))
-	a := stella.Artifact{Registry: "registry.example.com", Repository: "shop/api", Tag: "2.0.0"}
-	cpu := cpuTime()
-	start = time.Now()
-	out, err := e.Deploy(context.Background(), reconciler.DeployRequest{Environment: env, Artifacts: map[string]stella.Artifact{"api": a}})
+}
+
+// record takes the times of what began with begin and ended well just now.
+func (w *stopwatch) record(b *testing.B, what string, out reconciler.Outcome, err error) {
+	b.Helper()
 	if err != nil {
 		b.Fatal(err)
 	}
 	if out.Deployment == nil || out.Deployment.Status != stella.Succeeded {
-		b.Fatalf("%+v", out.Deployment)
+		b.Fatalf("%s: %+v", what, out.Deployment)
 	}
-	record("slow remote: deploy to first apply", cost{<-applied, cpuTime() - cpu}, 0, 0, "≤ 3s")
-	record("slow remote: deploy to recorded outcome", cost{time.Since(start), cpuTime() - cpu}, 0, 0, "")
+	cpu := cpuTime() - w.cpu
+	record("slow remote: "+what+" to first apply", cost{<-w.applied, cpu}, 0, 0, "≤ 3s")
+	record("slow remote: "+what+" to recorded outcome", cost{time.Since(w.start), cpu}, 0, 0, "")
+}
+
+// released deploys a version of an environment's api.
+func released(env stella.EnvName, version string) reconciler.DeployRequest {
+	a := stella.Artifact{Registry: "registry.example.com", Repository: "shop/api", Tag: version, Digest: stella.Digest(fmt.Sprintf("sha256:%064x", version))}
+	return reconciler.DeployRequest{Environment: env, Artifacts: map[string]stella.Artifact{"api": a}}
+}
+
+func BenchmarkDeployToFirstApply(b *testing.B) {
+	var w stopwatch
+	e, _, err := engine(slow(b), b.TempDir(), w.hear)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := e.Heads(b.Context()); err != nil { // the clone is there, as on a machine that is in use
+		b.Fatal(err)
+	}
+	w.begin()
+	out, err := e.Deploy(b.Context(), released(stella.EnvName(gittest.EnvName(7)), "2.0.0"))
+	w.record(b, "deploy", out, err)
+}
+
+// BenchmarkRollbackToFirstApply does what the command does, the plan that it
+// shows included: once on a machine that is in use, where somebody else
+// committed meanwhile, and once on one that was never here.
+func BenchmarkRollbackToFirstApply(b *testing.B) {
+	url := slow(b)
+	for i, what := range []string{"rollback", "rollback from nothing"} {
+		env := stella.EnvName(gittest.EnvName(11 + i))
+		e, _, err := engine(bare(b), b.TempDir(), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, version := range []string{"2.0.0", "2.1.0"} {
+			if _, err := e.Deploy(b.Context(), released(env, version)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		dir := b.TempDir()
+		if i == 0 {
+			here, _, err := engine(url, dir, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := here.Status(b.Context(), env, false); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, err := e.Deploy(b.Context(), released(stella.EnvName(gittest.EnvName(20+i)), "2.0.0")); err != nil {
+			b.Fatal(err)
+		}
+		var w stopwatch
+		w.begin()
+		out, err := rollBack(b.Context(), url, dir, env, w.hear)
+		w.record(b, what, out, err)
+	}
+}
+
+// rollBack is the command: a plan that is shown, and the same carried out.
+func rollBack(ctx context.Context, url, dir string, env stella.EnvName, notify func(reconciler.Event)) (reconciler.Outcome, error) {
+	e, _, err := engine(url, dir, notify)
+	if err != nil {
+		return reconciler.Outcome{}, err
+	}
+	ask := reconciler.RollbackRequest{Environment: env, Options: reconciler.Options{DryRun: true}}
+	out, err := e.Rollback(ctx, ask)
+	if err != nil {
+		return out, err
+	}
+	ask.Options = reconciler.Options{Shown: out.Plan}
+	return e.Rollback(ctx, ask)
 }
 
 func BenchmarkStatusFromNothing(b *testing.B) {

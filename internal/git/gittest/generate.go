@@ -57,10 +57,10 @@ const (
 )
 
 func newHistory(p *packer, envs int) *history {
-	h := &history{p: p, compose: p.add(blob, []byte("services:\n  api:\n    image: api\n    ports: [\"8080:8080\"]\n  web:\n    image: web\n    ports: [\"80:80\"]\n"))}
+	h := &history{p: p, compose: p.add(blob, []byte("services:\n  api:\n    ports: [\"8080:8080\"]\n  web:\n    ports: [\"80:80\"]\n"))}
 	for i := range envs {
 		name := EnvName(i)
-		env := p.add(blob, fmt.Appendf(nil, "kind: Environment\nname: %s\ntargets:\n  - name: web-1\n    docker: {host: \"ssh://%s.example.com\"}\n", name, name))
+		env := p.add(blob, fmt.Appendf(nil, "apiVersion: stella/v1\nkind: Environment\nname: %s\ntargets:\n  - name: web-1\n    docker: {host: \"ssh://%s.example.com\"}\n", name, name))
 		h.fixed = append(h.fixed, append([]byte("100644 environment.yaml\x00"), env[:]...))
 		h.envs = append(h.envs, "40000 "+name+"\x00"+string(make([]byte, 20))...)
 		h.deploy(i, 0)
@@ -121,5 +121,5 @@ func (h *history) writeEnvs(env int) hash {
 }
 
 func releaseYAML(env string, c int) []byte {
-	return fmt.Appendf(nil, "kind: Release\nversion: 1.%d.0\ncomponents:\n  api: registry.example.com/%s/api:1.%d.0@sha256:%064x\n  web: registry.example.com/%s/web:1.%d.0@sha256:%064x\n", c, env, c, c*2+1, env, c, c*2+2)
+	return fmt.Appendf(nil, "apiVersion: stella/v1\nkind: Release\nversion: 1.%d.0\ncomponents:\n  api: registry.example.com/%s/api:1.%d.0@sha256:%064x\n  web: registry.example.com/%s/web:1.%d.0@sha256:%064x\n", c, env, c, c*2+1, env, c, c*2+2)
 }
