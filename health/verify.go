@@ -29,10 +29,11 @@ type Verify struct {
 const DefaultVerifyTimeout = 2 * time.Minute
 
 // Rounds start close together, since most releases are healthy in less than a
-// second, and end at one a second.
+// second, and end at two a second: who waits for a rollback waits no longer than
+// that once everything is healthy.
 const (
 	firstPause = 100 * time.Millisecond
-	lastPause  = time.Second
+	lastPause  = 500 * time.Millisecond
 )
 
 // errTimeUp is why the last round's context ends.

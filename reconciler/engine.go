@@ -45,6 +45,8 @@ type Engine struct {
 	headsMu sync.Mutex // guards heads
 	heads   Heads      // as last read, for polls that find the same commit
 
+	readings readings
+
 	mu      sync.Mutex                       // guards what follows
 	ledgers map[string]*ledger.Ledger        // by ref prefix
 	watches map[stella.EnvName]*ledger.Watch // how long a lock was seen unchanged, over all passes

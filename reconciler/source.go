@@ -118,9 +118,16 @@ type source struct {
 // read reads and renders an environment at h. The source is returned even when
 // its files are invalid, as far as they could be read.
 func (e *Engine) read(ctx context.Context, h *head, env stella.EnvName) (*source, error) {
+	key := readingKey{h.tree.id(), env}
+	if s := e.readings.of(key, h); s != nil {
+		return s, nil
+	}
 	s, err := e.readFiles(ctx, h, env)
 	if s != nil {
 		s.invalid = err
+	}
+	if err == nil {
+		e.readings.remember(key, s)
 	}
 	return s, err
 }

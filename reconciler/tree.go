@@ -24,6 +24,14 @@ func (g GitTree) with(dir string, instead *git.Tree) GitTree {
 	return GitTree{t: g.t, at: dir, instead: instead}
 }
 
+// id names all that can be read from the tree.
+func (g GitTree) id() string {
+	if g.instead == nil {
+		return string(g.t.ID())
+	}
+	return string(g.t.ID()) + " " + g.at + "=" + string(g.instead.ID())
+}
+
 // place finds which tree has a path, and where in it.
 func (g GitTree) place(path string) (*git.Tree, string) {
 	if g.instead == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -17,29 +18,61 @@ import (
 // stableFor. Success is an observation, never an inference.
 func (r *run) verify(ctx context.Context, names []string, last bool) error {
 	v := r.scene.env.Verify
+	seen := &sightings{live: map[string]stella.State{}}
 	err := r.step(ctx, stella.StepVerify, strings.Join(names, ","), v.Timeout+v.StableFor+stepTimeout, func(ctx context.Context) (map[string]any, error) {
 		results, err := r.e.prober(r.survey).Verify(ctx, health.Verify{
 			Timeout: v.Timeout, StableFor: v.StableFor, Checks: checks(r.scene.env, names, last),
-			Probe: func(ctx context.Context) []health.Result { return r.probe(ctx, names) },
+			Probe: func(ctx context.Context) []health.Result { return r.probe(ctx, names, seen) },
 		}, func(results []health.Result) {
 			r.notify(Checked{Environment: r.dep.Environment, Deployment: r.dep.ID, Results: results})
 		})
 		return map[string]any{"checks": float64(len(results))}, err
 	})
-	for _, name := range names {
-		r.conclude(ctx, name, err)
-	}
+	_ = r.each(names, func(name string) error { // it never fails: what can not be told is recorded as that
+		r.conclude(ctx, name, seen, err)
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", strings.Join(names, ", "), err)
 	}
 	return nil
 }
 
-// conclude observes a target once more and records what became of it.
-func (r *run) conclude(ctx context.Context, name string, verdict error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), observeTimeout)
-	defer cancel()
-	live, err := r.survey.site(name).target.Observe(ctx)
+// sightings are the targets as the last round of a verification saw them.
+type sightings struct {
+	mu   sync.Mutex // guards live
+	live map[string]stella.State
+}
+
+func (s *sightings) put(name string, live stella.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live[name] = live
+}
+
+// last returns a target as the last round saw it; not ok where it could not be
+// observed.
+func (s *sightings) last(name string) (live stella.State, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	live, ok = s.live[name]
+	return live, ok
+}
+
+// conclude records what became of a target. One that was verified is as the
+// verdict's own round saw it: another look would only tell of another moment.
+// Any other is observed once more.
+func (r *run) conclude(ctx context.Context, name string, seen *sightings, verdict error) {
+	live, ok := seen.last(name)
+	var err error
+	if verdict != nil || !ok {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), observeTimeout)
+		defer cancel()
+		err = r.e.guard("look at "+name, func() error {
+			live, err = r.survey.site(name).target.Observe(ctx)
+			return err
+		})
+	}
 	switch {
 	case err != nil:
 		r.setTarget(name, stella.TargetUnknown, nil, err)
@@ -56,13 +89,13 @@ func (r *run) conclude(ctx context.Context, name string, verdict error) {
 const observeTimeout = 30 * time.Second
 
 // probe turns what the targets say of themselves into results.
-func (r *run) probe(ctx context.Context, names []string) []health.Result {
+func (r *run) probe(ctx context.Context, names []string, seen *sightings) []health.Result {
 	results := make([]health.Result, len(names))
 	_ = r.each(names, func(name string) error {
 		start := time.Now()
 		res := health.Result{Name: "as desired", Target: name}
 		err := r.e.guard("look at "+name, func() error {
-			res.Instance, res.Error = r.fault(ctx, name)
+			res.Instance, res.Error = r.fault(ctx, name, seen)
 			return nil
 		})
 		if err != nil {
@@ -79,13 +112,14 @@ func (r *run) probe(ctx context.Context, names []string) []health.Result {
 // fault says what is wrong with a target, empty for nothing, and which
 // processes it saw: a component that was restarted between two looks must be
 // stable anew.
-func (r *run) fault(ctx context.Context, name string) (instance, why string) {
+func (r *run) fault(ctx context.Context, name string, seen *sightings) (instance, why string) {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
 	live, err := r.survey.site(name).target.Observe(ctx)
 	if err != nil {
 		return "", err.Error()
 	}
+	seen.put(name, live)
 	instance = instances(live)
 	want, _ := r.scene.desired.Target(name)
 	if why := troubles(live); why != "" {

@@ -60,7 +60,7 @@ func (h *healthState) pause() time.Duration {
 }
 
 // eager is how often a service that starts is probed: deployments wait for it.
-const eager = time.Second
+const eager = 500 * time.Millisecond
 
 // watchHealth probes until ctx ends and sends every change of the verdict.
 func (s *shim) watchHealth(ctx context.Context) <-chan verdict {

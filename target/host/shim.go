@@ -180,7 +180,7 @@ func (s *shim) setUp() error {
 	if err != nil {
 		return err
 	}
-	if err := durable.WriteFile(s.lay.pid(s.name), []byte(self.String()+"\n"), 0o644); err != nil {
+	if err := s.lay.writePID(s.name, self); err != nil {
 		return fmt.Errorf("write pid file: %w", err)
 	}
 	s.log = openLog(s.lay.logs(s.name))

@@ -11,6 +11,7 @@ import (
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/drift"
 	"github.com/stella-ops/stella/internal/durable"
+	"github.com/stella-ops/stella/internal/effect"
 )
 
 // specFile is spec.json: what the shim of a service runs. It changes only while
@@ -72,6 +73,26 @@ func (l layout) writeStatus(service string, s statusFile) error {
 		return errors.Join(err, ignoreMissing(os.Remove(tmp)))
 	}
 	return os.Rename(tmp, l.status(service))
+}
+
+// writePID writes which process the shim is. Like the status it is not synced,
+// which spares each start two waits for the disk: it is believed only of a
+// process of this boot, and where it is not whole the shim is looked for by its
+// command line.
+func (l layout) writePID(service string, shim durable.Process) error {
+	path := l.pid(service)
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*") // as durable.Strays finds them
+	if err != nil {
+		return err
+	}
+	_, err = tmp.WriteString(shim.String() + "\n")
+	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Close()); err == nil {
+		err = effect.Do("write", path, func() error { return os.Rename(tmp.Name(), path) })
+	}
+	if err != nil {
+		return errors.Join(err, ignoreMissing(os.Remove(tmp.Name())))
+	}
+	return nil
 }
 
 func ignoreMissing(err error) error {
