@@ -105,6 +105,7 @@ const (
 const (
 	StepPreflight = "preflight"
 	StepLock      = "lock"
+	StepArtifacts = "artifacts" // the registry gets back what it lost, where that was asked for
 	StepCommit    = "commit"
 	StepPrepare   = "prepare"
 	StepApply     = "apply"

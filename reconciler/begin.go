@@ -16,8 +16,9 @@ import (
 // intent is why a deployment is made.
 type intent struct {
 	kind      stella.Kind
-	restores  string   // the deployment that a rollback or heal goes back to
-	reverts   []string // config commits that a rollback undoes
+	restores  string             // the deployment that a rollback or heal goes back to
+	good      *stella.Deployment // that one, where a rollback restores the whole of it
+	reverts   []string           // config commits that a rollback undoes
 	undoes    []UndoneCommit
 	reason    string
 	automatic bool

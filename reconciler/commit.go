@@ -39,7 +39,8 @@ type candidate struct {
 }
 
 // build makes the change on top of onto and reads back what it wants. The
-// commit is local: nothing is pushed.
+// commit is local: nothing is pushed. A candidate whose files are invalid is
+// returned beside the error that says so.
 func (e *Engine) build(ctx context.Context, c change, onto *source) (*candidate, error) {
 	edits, message, err := c.draft(ctx, onto)
 	if err != nil {
@@ -60,10 +61,10 @@ func (e *Engine) build(ctx context.Context, c change, onto *source) (*candidate,
 	}
 	h.ref, h.at, h.glance = onto.ref, onto.at, onto.glance
 	want, err := e.read(ctx, h, onto.name)
-	if err != nil {
+	if want == nil {
 		return nil, err
 	}
-	return &candidate{onto: onto, built: built, want: want}, nil
+	return &candidate{onto: onto, built: built, want: want}, err
 }
 
 // sign signs a candidate where the person's git signs commits. Nothing is pushed

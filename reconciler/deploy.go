@@ -62,6 +62,9 @@ func (e *Engine) redeploy(ctx context.Context, sc *scene, req DeployRequest) (Ou
 	if err != nil {
 		return Outcome{}, err
 	}
+	if d.Status != stella.Succeeded {
+		return Outcome{}, neverVerified(d)
+	}
 	components := map[string]stella.Artifact{}
 	for name, image := range d.Components {
 		if components[name], err = stella.ParseArtifact(image); err != nil {
@@ -70,7 +73,7 @@ func (e *Engine) redeploy(ctx context.Context, sc *scene, req DeployRequest) (Ou
 	}
 	why := intent{kind: stella.KindDeploy, restores: d.ID, reason: req.Reason, opts: req.Options}
 	message := deployMessage(sc.name, components, d.Release, req.Options)
-	restoring := e.restoring(sc, d, why, nil)
+	restoring := e.restoring(sc, d, why, nil, nil)
 	c := &change{draft: func(ctx context.Context, onto *source) ([]git.Edit, string, error) {
 		edits, _, err := restoring(ctx, onto)
 		return edits, message, err
@@ -94,10 +97,10 @@ func (e *Engine) changeTo(ctx context.Context, sc *scene, c *change, why intent,
 	if why.opts.DryRun {
 		return Outcome{Plan: &j.in.plan, Nothing: j.in.plan.Empty && cand == nil}, nil
 	}
-	if err := agreed(j.in.plan, sc.env, why.opts); err != nil {
+	if err := refusal(fmt.Sprintf("deploy to %s", sc.name), j.in.plan); err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
-	if err := refusal(fmt.Sprintf("deploy to %s", sc.name), j.in.plan); err != nil {
+	if err := agreed(j.in.plan, sc.env, why.opts); err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
 	switch {

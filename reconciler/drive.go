@@ -21,6 +21,7 @@ type job struct {
 	// branch already.
 	change *change
 	cand   *candidate
+	also   *extras // what a rollback restores besides the app
 	// bad is what a rollback goes away from, to be held; nil holds nothing.
 	bad *source
 	// planned and checked are when preflight began and ended.
@@ -35,7 +36,11 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 	if cand != nil {
 		want, branch = cand.want, cand.want
 	}
-	j.in = e.preflight(ctx, want, sc.book, why)
+	if why.good != nil && want.invalid != nil {
+		j.in = e.unrenderable(ctx, sc, want, *why.good, why)
+	} else {
+		j.in = e.preflight(ctx, want, sc.book, why)
+	}
 	j.in.plan.Commit = string(sc.branch.commit)
 	j.in.plan.Reverts = orEmpty(why.reverts)
 	j.in.plan.Undoes = append([]UndoneCommit{}, why.undoes...)
@@ -81,6 +86,9 @@ func (e *Engine) drive(ctx context.Context, j *job) (Outcome, error) {
 	r.past(stella.StepPreflight, j.planned, j.checked)
 	r.past(stella.StepLock, lockAt, time.Now())
 	if err = r.lookAgain(ctx, j); err == nil {
+		err = r.mendRegistries(ctx, j)
+	}
+	if err == nil {
 		err = r.land(ctx, j)
 	}
 	if err == nil {
@@ -112,7 +120,7 @@ func (r *run) lookAgain(ctx context.Context, j *job) error {
 	r.mu.Lock()
 	r.dep.Targets = results(in.survey)
 	r.mu.Unlock()
-	if o := j.intent.opts; o.PlanHash != "" && o.PlanHash != in.plan.Hash {
+	if o := j.intent.opts; o.PlanHash != "" && o.PlanHash != j.also.sealed(in.plan.Hash) {
 		return errors.Join(fmt.Errorf("what the holder before left makes another plan: %w", errOtherPlan), errUntouched)
 	}
 	if err := refusal("take over from the holder before", in.plan); err != nil {

@@ -202,3 +202,25 @@ func (i image) way(in *inspection, why intent) string {
 	}
 	return fmt.Sprintf("push %s again, or run 'stella orch deployments list %s' and choose another release", i.Image, env)
 }
+
+// mendRegistries copies to their registries what those lost and the backup has,
+// where the rollback was asked to. Nothing else was changed yet: a failure, or a
+// crash, leaves at most an image that nobody names.
+func (r *run) mendRegistries(ctx context.Context, j *job) error {
+	if !j.intent.scope.RestoreArtifacts {
+		return nil
+	}
+	var errs []error
+	for _, i := range j.in.images {
+		if !i.Restored {
+			continue
+		}
+		errs = append(errs, r.step(ctx, stella.StepArtifacts, "", stepTimeout, func(ctx context.Context) (map[string]any, error) {
+			return map[string]any{"image": i.Image}, r.survey.artifacts.Restore(ctx, i.artifact)
+		}))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(fmt.Errorf("restore from the backup: %w", err), errUntouched)
+	}
+	return nil
+}

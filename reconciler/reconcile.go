@@ -117,14 +117,14 @@ func (e *Engine) carryOutPass(ctx context.Context, j *job, req ReconcileRequest)
 	if req.DryRun {
 		return out, nil
 	}
+	if err := refusal("reconcile "+string(j.scene.name), j.in.plan); err != nil {
+		out.Reason = err.Error()
+		return out, err
+	}
 	if !req.Automatic {
 		if err := agreed(j.in.plan, j.scene.env, req.Options); err != nil {
 			return out, err
 		}
-	}
-	if err := refusal("reconcile "+string(j.scene.name), j.in.plan); err != nil {
-		out.Reason = err.Error()
-		return out, err
 	}
 	return e.drive(ctx, j)
 }

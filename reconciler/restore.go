@@ -11,15 +11,23 @@ import (
 
 // restore plans bringing the environment's app back to what a deployment had:
 // a commit whose app tree is the recorded one, exact and without a merge. How
-// the environment is operated stays as it is today. Where the branch has that
-// tree already there is no commit to make.
+// the environment is operated stays as it is today, unless the scope asks for
+// that of then. Where the branch has it all already there is no commit to make.
 func (e *Engine) restore(ctx context.Context, sc *scene, good stella.Deployment, why intent) (*job, error) {
-	why.kind, why.restores = stella.KindRollback, good.ID
-	if there := sc.having(good.Tree); there != nil {
-		if there.invalid != nil {
+	why.kind, why.restores, why.good = stella.KindRollback, good.ID, &good
+	also, err := e.extras(ctx, sc, good, why.scope)
+	if err != nil {
+		return nil, err
+	}
+	if there := sc.having(good.Tree); there != nil && also.none() {
+		if there.invalid != nil && !isInvalid(there.invalid) {
 			return nil, there.invalid
 		}
-		return e.inspect(ctx, there, why, nil, nil)
+		j, err := e.inspect(ctx, there, why, nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		return e.wary(ctx, sc, good, j)
 	}
 	undone, err := e.undone(ctx, sc, good)
 	if err != nil {
@@ -29,12 +37,19 @@ func (e *Engine) restore(ctx context.Context, sc *scene, good stella.Deployment,
 		why.reverts = append(why.reverts, string(c.ID))
 	}
 	why.undoes = undoes(sc.book, undone)
-	c := &change{draft: e.restoring(sc, good, why, undone)}
-	cand, err := e.build(ctx, *c, sc.branch)
+	c := &change{draft: e.restoring(sc, good, why, undone, also)}
+	cand, invalid := e.build(ctx, *c, sc.branch)
+	if cand == nil || invalid != nil && !isInvalid(invalid) {
+		return nil, invalid
+	}
+	j, err := e.inspect(ctx, sc, why, c, cand)
 	if err != nil {
 		return nil, err
 	}
-	return e.inspect(ctx, sc, why, c, cand)
+	if err := also.join(ctx, j, sc); err != nil {
+		return nil, err
+	}
+	return e.wary(ctx, sc, good, j)
 }
 
 // having is the scene in which an app tree is wanted already, by the pin or by
@@ -51,15 +66,19 @@ func (sc *scene) having(tree string) *scene {
 
 // restoring drafts the revert commit. It refuses a head on which the
 // environment is no longer what the rollback was planned against.
-func (e *Engine) restoring(sc *scene, good stella.Deployment, why intent, undone []git.Commit) func(context.Context, *source) ([]git.Edit, string, error) {
+func (e *Engine) restoring(sc *scene, good stella.Deployment, why intent, undone []git.Commit, also *extras) func(context.Context, *source) ([]git.Edit, string, error) {
 	planned := sc.branch.app
-	return func(_ context.Context, onto *source) ([]git.Edit, string, error) {
+	return func(ctx context.Context, onto *source) ([]git.Edit, string, error) {
 		if onto.app != planned {
 			err := fmt.Errorf("%s changed meanwhile: commit %.12s: %w", onto.name, onto.commit, stella.ErrConflict)
 			return nil, "", stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", onto.name))
 		}
-		edit := git.Edit{Path: configrepo.AppPath(onto.project, onto.name), Graft: git.ID(good.Tree), GraftMode: 0o040000}
-		return []git.Edit{edit}, revertMessage(onto.name, good, why, undone), nil
+		more, err := also.on(ctx, onto)
+		if err != nil {
+			return nil, "", err
+		}
+		edits := append([]git.Edit{{Path: configrepo.AppPath(onto.project, onto.name), Graft: git.ID(good.Tree), GraftMode: dirMode}}, more...)
+		return edits, revertMessage(onto.name, good, why, undone), nil
 	}
 }
 

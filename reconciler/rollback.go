@@ -31,10 +31,10 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 	if err := asShown(j.in.plan, req.Options); err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
-	if err := agreed(j.in.plan, sc.env, req.Options); err != nil {
-		return Outcome{Plan: &j.in.plan}, err
-	}
 	if err := refusal("cannot restore previous version", j.in.plan); err != nil {
+		return Outcome{Plan: &j.in.plan}, err // before anybody is asked to agree to it
+	}
+	if err := agreed(j.in.plan, sc.env, req.Options); err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
 	if req.PullRequest && j.cand != nil && !j.mayPin() {
@@ -55,9 +55,14 @@ func (e *Engine) planRollback(ctx context.Context, sc *scene, req RollbackReques
 	if err != nil {
 		return nil, err
 	}
+	if good.Tree == "" {
+		return nil, fmt.Errorf("cannot restore previous version: %w", neverVerified(good))
+	}
 	var j *job
 	if len(req.Components) > 0 || len(req.Targets) > 0 {
-		j, err = e.restorePart(ctx, sc, good, req, why)
+		if j, err = e.restorePart(ctx, sc, good, req, why); err == nil {
+			waryOfPart(sc, good, j)
+		}
 	} else {
 		j, err = e.restore(ctx, sc, good, why)
 	}
@@ -81,7 +86,16 @@ func cannotRestore(id string, err error) error {
 	return stella.WithHint(fmt.Errorf("cannot restore previous version: %s: %w: %w", id, stella.ErrRefused, err), hint)
 }
 
-// destination finds where a rollback goes.
+// neverVerified refuses what has no content to go back to, or what a deploy
+// must not bring back unseen.
+func neverVerified(d stella.Deployment) error {
+	return stella.WithHint(
+		fmt.Errorf("%s was never verified, it is %s: %w", d.ID, d.Status, stella.ErrRefused),
+		fmt.Sprintf("run 'stella orch deployments list %s --status succeeded' and name one of those", d.Environment))
+}
+
+// destination finds where a rollback goes. One that was named may never have
+// been verified: preflight says so, beside all else that it finds.
 func destination(b ledger.Book, to string) (stella.Deployment, error) {
 	if to == "" {
 		d, ok := b.Previous()
@@ -106,10 +120,6 @@ func destination(b ledger.Book, to string) (stella.Deployment, error) {
 	}
 	if len(found) == 0 {
 		return stella.Deployment{}, stella.WithHint(fmt.Errorf("deployment %q of %s: %w", to, b.State.Environment, stella.ErrNotFound), hint)
-	}
-	if found[0].Status != stella.Succeeded {
-		return stella.Deployment{}, stella.WithHint(
-			fmt.Errorf("cannot restore previous version: %s was never verified, it is %s: %w", found[0].ID, found[0].Status, stella.ErrRefused), hint)
 	}
 	return found[0], nil
 }
