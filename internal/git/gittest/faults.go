@@ -1,13 +1,16 @@
 package gittest
 
 import (
+	"bytes"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -72,6 +75,34 @@ func Flip(fromEnd int) Fault {
 		})
 	}
 }
+
+// FlipPack changes one byte of the pack of a fetch, counted from its end: the
+// last twenty are its sum.
+func FlipPack(fromEnd int) Fault {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body := record(next, w, r).Body.Bytes()
+			var end int // of the last packet that is a part of the pack
+			for i := 0; i+4 < len(body); {
+				n, err := strconv.ParseUint(string(body[i:i+4]), 16, 16)
+				if err != nil || i+int(n) > len(body) {
+					break
+				}
+				if n > 4 && body[i+4] == 1 {
+					end = i + int(n)
+				}
+				i += max(int(n), 4) // a flush has no length
+			}
+			if at := end - fromEnd; at > 0 {
+				body[at] ^= 0x10
+			}
+			_, _ = w.Write(body)
+		})
+	}
+}
+
+// nak ends what precedes the pack of a fetch (gitprotocol-pack(5)).
+const nak = "0008NAK\n"
 
 func record(next http.Handler, w http.ResponseWriter, r *http.Request) *httptest.ResponseRecorder {
 	rec := httptest.NewRecorder()
@@ -196,4 +227,19 @@ func writeCA(t testing.TB, srv *httptest.Server) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// Chatter puts progress before the pack of a fetch: a text, again and again, up
+// to n bytes.
+func Chatter(text string, n int) Fault {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			before, after, _ := bytes.Cut(record(next, w, r).Body.Bytes(), []byte(nak))
+			_, _ = w.Write(append(before, nak...))
+			for ; n > 0; n -= len(text) {
+				_, _ = fmt.Fprintf(w, "%04x\x02%s", len(text)+5, text)
+			}
+			_, _ = w.Write(after)
+		})
+	}
 }
