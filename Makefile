@@ -2,7 +2,7 @@
 GO ?= go
 GOLANGCI_LINT := bin/golangci-lint
 
-.PHONY: run build test lint bench clean
+.PHONY: run build test crash lint bench clean
 
 # Tells the whole story on this machine: a good release, a bad one, the
 # automatic rollback. On a terminal the daemon is left running at the end.
@@ -20,6 +20,13 @@ test:
 	scripts/setup-tests.sh
 	$(GO) vet ./...
 	CGO_ENABLED=1 $(GO) test -race -timeout 25m ./...
+
+# Every fault at every effect of a rollback, a deploy and a bad deploy; about an
+# hour. `make test` takes a fixed part of it. Needs what `make test` needs.
+crash:
+	scripts/setup-tests.sh
+	$(GO) test -count=1 -tags faults ./internal/effect
+	$(GO) test -count=1 -timeout 4h -run '^TestWhateverFails' ./internal/acceptance -every-fault
 
 lint: $(GOLANGCI_LINT)
 	$(GOLANGCI_LINT) run ./...

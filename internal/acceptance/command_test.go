@@ -3,6 +3,7 @@ package acceptance_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,7 +94,7 @@ func (w *world) document(into any, args ...string) result {
 func (w *world) start(args ...string) *command {
 	w.t.Helper()
 	c := &command{t: w.t, args: args, began: time.Now(), ended: make(chan struct{}), more: make(chan struct{}, 1)}
-	c.cmd = exec.Command(shared.binary, args...)
+	c.cmd = exec.Command(cmp.Or(w.program, shared.binary), args...)
 	c.cmd.Env, c.cmd.Dir, c.cmd.Stdout = w.environ(), w.dir, &c.out
 	// What stella starts must not keep its output open.
 	c.cmd.WaitDelay = 5 * time.Second

@@ -40,7 +40,7 @@ func runTests(m *testing.M) int {
 	}
 	// Tests wait more than they work: for verifications, for each other.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "4"); err != nil {
+	if err := flag.Set("test.parallel", fmt.Sprint(max(4, *worlds))); err != nil {
 		fmt.Fprintln(os.Stderr, "acceptance:", err)
 		return 1
 	}

@@ -66,10 +66,11 @@ type killed struct {
 	releases int
 }
 
-func newKilled(t *testing.T) *killed {
-	w := newWorld(t, plan{
-		targets: 2, more: "rollout: {strategy: rolling, batch: 1, onFailure: rollback}\n", verify: "  timeout: 1s\n",
-	})
+func newKilled(t *testing.T) *killed { return newKilledWith(t, "  timeout: 1s\n") }
+
+// newKilledWith takes the lines of environment.yaml below verify.
+func newKilledWith(t *testing.T, verify string) *killed {
+	w := newWorld(t, plan{targets: 2, more: "rollout: {strategy: rolling, batch: 1, onFailure: rollback}\n", verify: verify})
 	w.must("reconcile", production)
 	w.agreed("1.0.0")
 	return &killed{world: w, good: "1.0.0", checked: w.head()}

@@ -32,6 +32,7 @@ type world struct {
 	services []string
 	ports    map[string]int // by service
 	images   string         // prefix of this world's repositories in the registry
+	program  string         // the stella to run; empty means shared.binary
 }
 
 // target is a bare host of its own: a root, and an address of loopback.
