@@ -9,7 +9,8 @@ import (
 // Verified returns the deployments that rollbacks go through, newest first: the
 // history of verified deployments read like an undo stack. A rollback (or a
 // heal, or either half of a drill) counts as the deployment it restored: what
-// came after that one is undone and no longer in the stack.
+// came after that one is undone and no longer in the stack. One that brought
+// only a part of it back is content of its own: see GoesBack.
 func (b Book) Verified() []stella.Deployment {
 	s := b.stack()
 	out := make([]stella.Deployment, 0, len(s.entries))
@@ -65,7 +66,7 @@ func (b Book) candidates() (entries []int, running string) {
 	if whole {
 		running = last.Tree
 	}
-	if last.Status == stella.Succeeded || !goesBack(last) {
+	if last.Status == stella.Succeeded || !b.GoesBack(last) {
 		return s.entries, running
 	}
 	// A rollback that was not verified. It stands at what it goes back to: below
@@ -92,14 +93,18 @@ func settled(d stella.Deployment) bool {
 	}
 }
 
-// goesBack reports whether a deployment counts as the one that it restores.
-func goesBack(d stella.Deployment) bool {
+// GoesBack reports whether a deployment counts as the one that it restores: it
+// brought that one's app tree back. A partial rollback names where its images
+// come from and has a tree that was never there before; it counts as itself.
+// Where nobody knows any more what the restored one had, it is believed.
+func (b Book) GoesBack(d stella.Deployment) bool {
 	switch d.Kind {
 	case stella.KindRollback, stella.KindHeal, stella.KindDrill:
-		return d.Restores != ""
 	default:
 		return false
 	}
+	restored, known := b.Deployment(d.Restores)
+	return d.Restores != "" && (!known || restored.Tree == d.Tree)
 }
 
 // undo is the undo stack while it is read: places in a book's Deployments,
@@ -115,7 +120,7 @@ func (b Book) stack() *undo {
 		if d.Status != stella.Succeeded {
 			continue
 		}
-		if !goesBack(d) {
+		if !b.GoesBack(d) {
 			s.entries = append(s.entries, i)
 			continue
 		}

@@ -32,7 +32,9 @@ func previous(b ledger.Book) string {
 // TREE for a deployment that succeeded, TREE! for one that failed, TREE? for
 // one that was interrupted half way, TREE~ for one that touched nothing, TREE+
 // for one with a target out of reach; "back" with the same marks is a rollback
-// to Previous, "back=N" one to deployment N, "heal" a heal, "hold=TREE" a hold.
+// to Previous, "back=N" one to deployment N, "part=N:TREE" one that brings back
+// a part of deployment N and so makes a tree of its own, "heal" a heal,
+// "hold=TREE" a hold.
 func TestRollbackGoesOneFurtherBackAndNeverForward(t *testing.T) {
 	for _, c := range []struct{ name, history, stack, previous string }{
 		{"nothing was ever deployed", "", "", "none"},
@@ -59,6 +61,15 @@ func TestRollbackGoesOneFurtherBackAndNeverForward(t *testing.T) {
 		{"an interrupted deployment goes back to what ran", "a b c?", "2 1", "2"},
 		{"a rejected rollback and then a deployment", "a b c back! d", "5 3 2 1", "3"},
 		{"a rejected deployment of older content", "a b a!", "2 1", "2"},
+		{"a part of an older one is content of its own", "a b part=1:x", "3 2 1", "2"},
+		{"going back from it passes over what is held", "a b part=1:x hold=b", "3 2 1", "1"},
+		{"a second part is one more", "a b c part=2:x part=1:y", "5 4 3 2 1", "4"},
+		{"a heal of it counts as it", "a b part=1:x heal", "3 2 1", "2"},
+		{"it is gone back to as a whole", "a b part=1:x c back", "3 2 1", "2"},
+		{"a part that was rejected goes back to what was verified", "a b part=1:x!", "2 1", "2"},
+		{"and past it where that is held", "a b part=1:x! hold=b", "2 1", "1"},
+		{"a part that was interrupted is gone back from", "a b part=1:x?", "2 1", "2"},
+		{"a part that is the whole counts as it", "a b part=1:a", "1", "none"},
 	} {
 		s := newStory(t)
 		for step := range strings.FieldsSeq(c.history) {
@@ -92,6 +103,9 @@ func (s *story) tell(step string) {
 			s.t.Fatalf("%q: nothing to go back to", step)
 		}
 		s.begin(stella.Deployment{Kind: stella.KindRollback, Tree: d.Tree, Restores: d.ID})
+	case "part":
+		number, tree, _ := strings.Cut(arg, ":")
+		s.begin(stella.Deployment{Kind: stella.KindRollback, Tree: tree, Restores: "production-" + number})
 	case "heal":
 		d, _ := s.book.Current()
 		s.begin(stella.Deployment{Kind: stella.KindHeal, Tree: d.Tree, Restores: d.ID})
@@ -118,7 +132,7 @@ func TestUndoStackProperties(t *testing.T) {
 		s := newStory(t)
 		var want []string // what a person would call the undo history, oldest first
 		for i := range rapid.IntRange(1, 25).Draw(rt, "steps") {
-			switch rapid.SampledFrom([]string{"back", "deploy", "failed", "heal", "untouched"}).Draw(rt, "step") {
+			switch rapid.SampledFrom([]string{"back", "deploy", "part", "failed", "heal", "untouched"}).Draw(rt, "step") {
 			case "back":
 				if d, ok := s.book.Previous(); ok {
 					s.goBackTo(d, stella.Succeeded)
@@ -129,6 +143,11 @@ func TestUndoStackProperties(t *testing.T) {
 			case "deploy":
 				s.deploy(fmt.Sprint("t", i), stella.Succeeded)
 				want = append(want, s.book.State.Current)
+			case "part":
+				if d, ok := s.book.Previous(); ok {
+					s.begin(stella.Deployment{Kind: stella.KindRollback, Tree: fmt.Sprint("p", i), Restores: d.ID}).end(stella.Succeeded)
+					want = append(want, s.book.State.Current)
+				}
 			case "failed":
 				s.deploy(fmt.Sprint("f", i), stella.Failed)
 			case "heal":
