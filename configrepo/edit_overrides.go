@@ -170,3 +170,15 @@ func targetsLeft(have, taken, all []string) []string {
 	}
 	return slices.DeleteFunc(slices.Clone(have), func(t string) bool { return slices.Contains(taken, t) })
 }
+
+// Ended reports whether the override is over.
+func (o Override) Ended(now time.Time) bool { return !o.Until.IsZero() && !now.Before(o.Until) }
+
+// At returns the file as it counts at a time: without the overrides that have
+// ended by then. Rendering knows no time; whoever renders what is to run asks
+// for this first. The file itself stays as it is.
+func (f *ReleaseFile) At(now time.Time) *ReleaseFile {
+	at := *f
+	at.Overrides = slices.DeleteFunc(slices.Clone(f.Overrides), func(o Override) bool { return o.Ended(now) })
+	return &at
+}

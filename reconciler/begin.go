@@ -120,14 +120,11 @@ func (e *Engine) draft(b ledger.Book, sc *scene, sv *survey, why intent) stella.
 	d := stella.Deployment{
 		SchemaVersion: 1, Environment: sc.name, Sequence: b.State.Sequence + 1, Kind: why.kind, Status: stella.Running,
 		Commit: why.commit(sc), Tree: string(sc.app), Shared: sc.shared, Release: sc.release.Release.Version,
-		Components: map[string]string{}, Restores: why.restores, Reverts: orEmpty(why.reverts), Automatic: why.automatic,
+		Components: images(sc.source), Restores: why.restores, Reverts: orEmpty(why.reverts), Automatic: why.automatic,
 		Actor: e.cfg.Actor, Reason: why.reason, Incident: why.opts.Incident, StartedAt: time.Now().UTC(),
 		Forced: orEmpty(why.opts.Force), Desired: sc.desired.Digest, Steps: []stella.Step{},
 	}
 	d.ID = fmt.Sprintf("%s-%d", d.Environment, d.Sequence)
-	for name, a := range sc.release.Release.Components {
-		d.Components[name] = a.String()
-	}
 	d.Targets = results(sv)
 	return d
 }

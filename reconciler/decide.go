@@ -135,7 +135,7 @@ func rules() []rule {
 		{
 			"held", func(f facts) bool { return f.hold != nil },
 			func(f facts) verdict {
-				return verdict{act: actStop, sync: stella.Held, reason: holdReason(*f.hold)}
+				return verdict{act: actStop, sync: stella.Held, reason: holdReason(*f.hold) + f.scene.over("; ")}
 			},
 		},
 		{
@@ -167,6 +167,14 @@ func rules() []rule {
 			"tried and stuck", func(f facts) bool { return f.tried() && !f.retry && f.newest.Status == stella.Partial },
 			func(f facts) verdict {
 				return verdict{act: actStop, sync: stella.SyncPartial, reason: fmt.Sprintf("%s is partial: %s", f.newest.ID, f.newest.Error)}
+			},
+		},
+		{
+			"an override ended", func(f facts) bool {
+				return f.current != nil && f.current.Tree == string(f.scene.app) && f.settled() && f.scene.endedAfter(f.current.StartedAt)
+			},
+			func(f facts) verdict {
+				return verdict{act: actApply, sync: stella.OutOfSync, kind: stella.KindDeploy, reason: f.scene.over("")}
 			},
 		},
 		{

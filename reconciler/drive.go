@@ -45,6 +45,7 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 	j.in.plan.Reverts = orEmpty(why.reverts)
 	j.in.plan.Undoes = append([]UndoneCommit{}, why.undoes...)
 	j.in.plan.ExpectedSeconds = lastTook(sc.book, why.kind)
+	j.in.plan.Overrides = declared(want, sc.book, e.cfg.Now())
 	if cand != nil {
 		j.intent.uncommitted = true
 		if why.opts.PlanHash != "" || why.opts.Confirmed {
@@ -214,10 +215,29 @@ func (r *run) retarget(ctx context.Context, j *job, landed *candidate) error {
 	return nil
 }
 
+// images are the images of the components: those of the release, or of an
+// override where it holds wherever the component runs.
 func images(s *source) map[string]string {
 	out := make(map[string]string, len(s.release.Release.Components))
 	for name, a := range s.release.Release.Components {
 		out[name] = a.String()
+	}
+	if len(s.release.Overrides) == 0 || s.desired == nil {
+		return out
+	}
+	everywhere := map[string]map[string]bool{}
+	for _, t := range s.desired.Targets {
+		for name, a := range s.imagesOn(t.Name) {
+			if everywhere[name] == nil {
+				everywhere[name] = map[string]bool{}
+			}
+			everywhere[name][a.String()] = true
+		}
+	}
+	for name, all := range everywhere {
+		if len(all) == 1 {
+			out[name] = sortedKeys(all)[0]
+		}
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
@@ -33,6 +34,8 @@ type Config struct {
 	Logger  *slog.Logger
 	// Notify hears every event, one at a time; nil for nobody.
 	Notify func(Event)
+	// Now tells the time by which overrides end; nil is the machine's clock.
+	Now func() time.Time
 }
 
 // Engine reconciles the environments of one config repository. It is safe for
@@ -58,6 +61,9 @@ type Engine struct {
 
 // New returns an engine.
 func New(cfg Config) *Engine {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	return &Engine{
 		cfg: cfg, events: notifier{tell: cfg.Notify},
 		ledgers: map[string]*ledger.Ledger{}, watches: map[stella.EnvName]*ledger.Watch{}, mine: map[string]bool{},

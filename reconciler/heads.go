@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +19,8 @@ type Heads struct {
 	Commit string
 	At     time.Time
 	Keys   map[stella.EnvName]string
+
+	ends map[stella.EnvName][]time.Time // when the overrides of releases end
 }
 
 // Heads looks at the remote. A poll that finds nothing changed costs one list of
@@ -39,6 +42,12 @@ func (e *Engine) Heads(ctx context.Context) (Heads, error) {
 	for name, key := range e.heads.Keys {
 		// What somebody else did to an environment is worth a look too.
 		out.Keys[name] = key + string(h.refs[ledgerRef(h.project.LedgerRef, name)])
+		// So is an override that ended: nothing in Git tells of it.
+		for _, end := range e.heads.ends[name] {
+			if !e.cfg.Now().Before(end) {
+				out.Keys[name] += "+" + end.Format(time.RFC3339)
+			}
+		}
 	}
 	return out, nil
 }
@@ -53,11 +62,34 @@ func keys(ctx context.Context, h *head) (Heads, error) {
 	if err != nil {
 		return Heads{}, err
 	}
-	out := Heads{Commit: string(h.commit), At: h.at, Keys: make(map[stella.EnvName]string, len(refs))}
+	out := Heads{Commit: string(h.commit), At: h.at, Keys: make(map[stella.EnvName]string, len(refs)), ends: map[stella.EnvName][]time.Time{}}
 	for _, r := range refs {
 		out.Keys[r.Name] = r.Tree + around
+		if ends := overrideEnds(ctx, h, r.Name); len(ends) > 0 {
+			out.ends[r.Name] = ends
+		}
 	}
 	return out, nil
+}
+
+// overrideEnds are the times at which overrides of a release end. A release that
+// can not be read has none: the pass that its commit leads to says what is wrong.
+func overrideEnds(ctx context.Context, h *head, env stella.EnvName) []time.Time {
+	text, err := h.tree.Read(ctx, configrepo.ReleasePath(h.project, env), maxReleaseBytes)
+	if err != nil || !bytes.Contains(text, []byte("overrides")) {
+		return nil
+	}
+	release, err := configrepo.ReadRelease(ctx, h.tree, h.project, env)
+	if err != nil {
+		return nil
+	}
+	var ends []time.Time
+	for _, o := range release.Overrides {
+		if !o.Until.IsZero() {
+			ends = append(ends, o.Until)
+		}
+	}
+	return ends
 }
 
 // surroundings identifies all that an environment may depend on outside its own

@@ -35,6 +35,37 @@ func revertMessage(env stella.EnvName, good stella.Deployment, why intent, undon
 // restoresTrailer names the deployment that a commit brings back.
 const restoresTrailer = "Stella-Restores:"
 
+// partMessage words the commit of going back with a part. It reverts no commit,
+// and so does not say so.
+func partMessage(p *part, ways []way, why intent) string {
+	var b strings.Builder
+	var what []string
+	groups := p.groups(ways)
+	for _, o := range groups {
+		d := comesFrom(ways, o.From)
+		words := strings.Join(sortedKeys(o.Components), ", ")
+		if len(o.Targets) > 0 {
+			words += " on " + strings.Join(o.Targets, ", ")
+		}
+		what = append(what, words+" to "+titled(d))
+	}
+	fmt.Fprintf(&b, "Roll back %s\n\n", safe.Clip(strings.Join(what, ", "), maxPartRunes))
+	for _, o := range groups {
+		for _, name := range sortedKeys(o.Components) {
+			fmt.Fprintf(&b, "%s on %s: %s\n", name, onTargets(o.Targets), o.Components[name])
+		}
+	}
+	fmt.Fprintf(&b, "\nThe rest of %s stays as it is.\n", p.scene.name)
+	fmt.Fprintf(&b, "\nStella-Environment: %s\nStella-Restores: %s\n", p.scene.name, why.restores)
+	if why.reason != "" {
+		fmt.Fprintf(&b, "Stella-Reason: %s\n", safe.Clip(why.reason, maxReasonRunes))
+	}
+	if why.opts.Incident != "" {
+		fmt.Fprintf(&b, "Stella-Incident: %s\n", safe.Clip(why.opts.Incident, maxReasonRunes))
+	}
+	return b.String()
+}
+
 // deployMessage words the commit of a deploy.
 func deployMessage(env stella.EnvName, components map[string]stella.Artifact, version string, opts Options) string {
 	var b strings.Builder
@@ -59,6 +90,7 @@ func deployMessage(env stella.EnvName, components map[string]stella.Artifact, ve
 
 const (
 	maxSubjectRunes = 60
+	maxPartRunes    = 120
 	maxReasonRunes  = 500
 )
 

@@ -29,7 +29,7 @@ type Situation struct {
 func Compute(s Situation) Plan {
 	p := Plan{
 		Environment: s.Environment.Name, Tree: s.Tree, Release: s.Desired.Release.Version, Empty: true,
-		Reverts: []string{}, Undoes: []UndoneCommit{}, Files: []FileChange{}, Artifacts: []ArtifactCheck{}, Crosses: []Crossing{},
+		Reverts: []string{}, Undoes: []UndoneCommit{}, Files: []FileChange{}, Artifacts: []ArtifactCheck{}, Crosses: []Crossing{}, Overrides: []DeclaredOverride{},
 		Targets: []TargetPlan{}, Warnings: []string{}, Findings: []Finding{},
 	}
 	for i, batch := range Batches(s.Environment, s.Desired) {

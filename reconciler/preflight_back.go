@@ -25,9 +25,9 @@ func (e *Engine) wary(ctx context.Context, sc *scene, good stella.Deployment, j 
 }
 
 // waryOfPart is wary for a rollback of some components or targets: what lies
-// outside the app stays as it is.
-func waryOfPart(sc *scene, good stella.Deployment, j *job) {
-	back := &wayBack{inspection: j.in, scene: sc, good: good, scope: j.intent.scope}
+// outside the app stays as it is. part are the flags that name the part.
+func waryOfPart(sc *scene, good stella.Deployment, j *job, part string) {
+	back := &wayBack{inspection: j.in, scene: sc, good: good, scope: j.intent.scope, part: part}
 	back.verified()
 	back.irreversible()
 	back.stateful()
@@ -40,11 +40,12 @@ type wayBack struct {
 	scene *scene
 	good  stella.Deployment
 	scope Scope
+	part  string // flags, with a space before; empty for all of it
 }
 
 // again is the command that goes the same way with something more.
 func (w *wayBack) again(more string) string {
-	return fmt.Sprintf("stella rollback %s --to %s %s", w.scene.name, w.good.ID, more)
+	return fmt.Sprintf("stella rollback %s%s --to %s %s", w.scene.name, w.part, w.good.ID, more)
 }
 
 func (w *wayBack) verified() {

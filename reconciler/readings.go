@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"sync"
+	"time"
 
 	"github.com/stella-ops/stella"
 )
@@ -31,12 +32,12 @@ type reading struct {
 }
 
 // of returns what was read of the same tree, as of another head; nil for
-// nothing.
-func (r *readings) of(key readingKey, h *head) *source {
+// nothing. An override that ended meanwhile makes it another one.
+func (r *readings) of(key readingKey, h *head, now time.Time) *source {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, one := range r.newest {
-		if one.key == key {
+		if one.key == key && (one.source.ends.IsZero() || now.Before(one.source.ends)) {
 			s := one.source
 			s.head = h
 			return &s

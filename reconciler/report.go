@@ -21,8 +21,10 @@ type Plan struct {
 	Files     []FileChange    `json:"files"`
 	Artifacts []ArtifactCheck `json:"artifacts"`
 	Crosses   []Crossing      `json:"crosses"`
-	Targets   []TargetPlan    `json:"targets"`
-	Warnings  []string        `json:"warnings"`
+	// Overrides are the divergences that it leaves or makes on purpose.
+	Overrides []DeclaredOverride `json:"overrides"`
+	Targets   []TargetPlan       `json:"targets"`
+	Warnings  []string           `json:"warnings"`
 	// ExpectedSeconds is how long the last such deployments took; zero when there
 	// was none.
 	ExpectedSeconds float64 `json:"expectedSeconds"`
@@ -98,7 +100,23 @@ type EnvironmentStatus struct {
 	Ready       Readiness          `json:"ready"`
 	Lock        *LockStatus        `json:"lock"`
 	Holds       []stella.Hold      `json:"holds"`
+	Overrides   []DeclaredOverride `json:"overrides"`
 	Targets     []TargetStatus     `json:"targets"`
+}
+
+// DeclaredOverride is a divergence from the release that release.yaml declares,
+// as a partial rollback writes it. It is wanted, and no drift.
+type DeclaredOverride struct {
+	Targets    []string          `json:"targets"`    // empty for all
+	Components map[string]string `json:"components"` // component → image
+	From       string            `json:"from"`       // the deployment that the images come from; empty where not said
+	Reason     string            `json:"reason"`
+	Since      *time.Time        `json:"since"` // when a deployment brought it; null where none did yet
+	Until      *time.Time        `json:"until"` // null without an end
+	InEffect   bool              `json:"inEffect"`
+	// Old: it has been in effect for longer than OldOverride. Somebody should
+	// decide.
+	Old bool `json:"old"`
 }
 
 // DesiredSummary is what the branch asks for.

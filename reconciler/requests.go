@@ -65,11 +65,18 @@ type RollbackRequest struct {
 	// empty for all of it.
 	Components []string
 	Targets    []string
+	// Until is when going back with a part ends: the release's images come back
+	// then. Zero means DefaultOverride from now.
+	Until time.Time
 	// Offline goes back without the Git host, to what the targets still have.
 	Offline bool
 	Scope
 	Options
 }
+
+// DefaultOverride is how long going back with a part holds unless somebody says
+// otherwise: until the end of the day, in UTC, that many days from now.
+const DefaultOverride = 30 * 24 * time.Hour
 
 // Scope says how far a rollback may go. The zero value is the careful one.
 type Scope struct {

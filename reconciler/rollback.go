@@ -51,6 +51,9 @@ func (e *Engine) planRollback(ctx context.Context, sc *scene, req RollbackReques
 	if req.Commit != "" {
 		return e.undoCommit(ctx, sc, req.Commit, why)
 	}
+	if len(req.Components) > 0 || len(req.Targets) > 0 {
+		return e.restorePart(ctx, sc, req, why)
+	}
 	good, err := e.destination(ctx, sc, req.To)
 	if err != nil {
 		return nil, err
@@ -58,14 +61,7 @@ func (e *Engine) planRollback(ctx context.Context, sc *scene, req RollbackReques
 	if good.Tree == "" {
 		return nil, fmt.Errorf("cannot restore previous version: %w", neverVerified(good))
 	}
-	var j *job
-	if len(req.Components) > 0 || len(req.Targets) > 0 {
-		if j, err = e.restorePart(ctx, sc, good, req, why); err == nil {
-			waryOfPart(sc, good, j)
-		}
-	} else {
-		j, err = e.restore(ctx, sc, good, why)
-	}
+	j, err := e.restore(ctx, sc, good, why)
 	if err != nil {
 		return nil, cannotRestore(good.ID, err)
 	}

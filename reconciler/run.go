@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -280,9 +281,13 @@ func (r *run) apply(ctx context.Context, name string) error {
 }
 
 func (r *run) sticker(target string) stella.Sticker {
+	components := maps.Clone(r.dep.Components)
+	for name, a := range r.scene.imagesOn(target) {
+		components[name] = a.String() // an override may say otherwise here
+	}
 	return stella.Sticker{
 		SchemaVersion: 1, Environment: r.dep.Environment, Target: target, Deployment: r.dep.ID, Release: r.dep.Release,
-		Commit: r.dep.Commit, Components: r.dep.Components, Fence: r.dep.Fence, WrittenAt: time.Now().UTC(),
+		Commit: r.dep.Commit, Components: components, Fence: r.dep.Fence, WrittenAt: time.Now().UTC(),
 	}
 }
 

@@ -108,7 +108,9 @@ type source struct {
 	name    stella.EnvName
 	app     git.ID // tree id of envs/NAME/app
 	env     *configrepo.Environment
-	release *configrepo.ReleaseFile
+	release *configrepo.ReleaseFile // as written
+	ended   []configrepo.Override   // of the release's: those that were over when it was read
+	ends    time.Time               // when the next of the others ends; zero for never
 	desired *configrepo.Desired
 	shared  map[string]string // shared directory → tree id
 	// invalid says why it can not be deployed; nil when it can.
@@ -119,7 +121,7 @@ type source struct {
 // its files are invalid, as far as they could be read.
 func (e *Engine) read(ctx context.Context, h *head, env stella.EnvName) (*source, error) {
 	key := readingKey{h.tree.id(), env}
-	if s := e.readings.of(key, h); s != nil {
+	if s := e.readings.of(key, h, e.cfg.Now()); s != nil {
 		return s, nil
 	}
 	s, err := e.readFiles(ctx, h, env)
@@ -154,8 +156,36 @@ func (e *Engine) readFiles(ctx context.Context, h *head, env stella.EnvName) (*s
 	if s.shared, err = sharedTrees(ctx, h, s.env.Shared); err != nil {
 		return s, err
 	}
-	s.desired, err = configrepo.Render(ctx, h.tree, h.project, s.env, s.release)
+	now := e.cfg.Now()
+	for _, o := range s.release.Overrides {
+		switch {
+		case o.Ended(now):
+			s.ended = append(s.ended, o)
+		case !o.Until.IsZero() && (s.ends.IsZero() || o.Until.Before(s.ends)):
+			s.ends = o.Until
+		}
+	}
+	s.desired, err = configrepo.Render(ctx, h.tree, h.project, s.env, s.release.At(now))
 	return s, err
+}
+
+// imagesOn are the components that a target is to run, with the overrides that
+// are in effect there.
+func (s *source) imagesOn(target string) map[string]stella.Artifact {
+	out := map[string]stella.Artifact{}
+	if s.desired == nil || s.release == nil {
+		return out
+	}
+	state, _ := s.desired.Target(target)
+	for name := range s.release.Release.Components {
+		if r, ok := state.Resource(stella.ResourceID("service/" + name)); ok {
+			text, _ := r.Fields["image"].(string)
+			if a, err := stella.ParseArtifact(text); err == nil {
+				out[name] = a
+			}
+		}
+	}
+	return out
 }
 
 func sharedTrees(ctx context.Context, h *head, dirs []string) (map[string]string, error) {

@@ -56,6 +56,10 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	if d, ok := sc.book.Newest(); ok {
 		st.Last = withoutSteps(d)
 	}
+	st.Overrides = declared(sc.source, sc.book, e.cfg.Now())
+	if old := st.OldOverrides(); len(old) > 0 && st.Reason == "" {
+		st.Reason = old[0].words() + fmt.Sprintf(" since %s: deploy it anew, or go back as a whole", old[0].Since.Format(time.DateOnly))
+	}
 	switch v.act {
 	case actNothing:
 		if st.Health == stella.HealthUnknown {

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,7 +35,7 @@ func (e *Engine) RollbackStatus(ctx context.Context, env stella.EnvName) (Rollba
 		return st, nil
 	}
 	for _, s := range e.openSites(ctx, sc.project, sc.env, sc.book).sites {
-		w := witness(s, *want, sc.placed(s.spec.Name))
+		w := witness(s, *want, sc.expected(*want, s.spec.Name), sc.placed(s.spec.Name))
 		st.Agrees = st.Agrees && w.OK
 		st.Witnesses.Targets = append(st.Witnesses.Targets, w)
 	}
@@ -98,7 +99,19 @@ func (sc *scene) placed(target string) []string {
 	return names
 }
 
-func witness(s *site, want stella.Deployment, placed []string) TargetWitness {
+// expected are the images that a deployment brought to a target. Where the
+// branch still has its app, the overrides in it count.
+func (sc *scene) expected(want stella.Deployment, target string) map[string]string {
+	out := maps.Clone(want.Components)
+	if want.Tree == string(sc.app) {
+		for name, a := range sc.imagesOn(target) {
+			out[name] = a.String()
+		}
+	}
+	return out
+}
+
+func witness(s *site, want stella.Deployment, images map[string]string, placed []string) TargetWitness {
 	w := TargetWitness{Name: s.spec.Name, Running: map[string]string{}}
 	if s.err != nil {
 		w.Error = s.err.Error()
@@ -113,7 +126,7 @@ func witness(s *site, want stella.Deployment, placed []string) TargetWitness {
 	if !w.OK {
 		w.Error = fmt.Sprintf("its sticker names %q", w.Sticker.Deployment)
 	}
-	for name, image := range want.Components {
+	for name, image := range images {
 		a, err := stella.ParseArtifact(image)
 		if got, runs := w.Running[name]; err == nil && runs && got != string(a.Digest) {
 			w.OK, w.Error = false, fmt.Sprintf("%s runs %s, not %s", name, stella.Digest(got).Short(), a.Digest.Short())
