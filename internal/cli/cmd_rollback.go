@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,7 @@ type rollbackOptions struct {
 	commit     string
 	components []string
 	targets    []string
+	until      string
 	offline    bool
 	scope      reconciler.Scope
 }
@@ -28,7 +30,10 @@ func newRollbackCmd(a *App) *cobra.Command {
 		Short: "Go back to what was verified before",
 		Long: "Go back to the deployment that was verified before what runs now, in Git and on every target, and verify\n" +
 			"it. A second rollback goes one further back, never forward. What was rolled back is held: it does not\n" +
-			"come back until 'stella orch holds release'. An environment called like a subcommand is named with --env.",
+			"come back until 'stella orch holds release'.\n\n" +
+			"With --component and --target only that part goes back, as an override in release.yaml that ends with the\n" +
+			"next deploy of the component, on a date at the latest. The rest stays as it is; nobody knows yet whether it\n" +
+			"works together, and it is verified. An environment called like a subcommand is named with --env.",
 		Example: "  stella rollback production\n" +
 			"  stella rollback production --to 2.3.0 --reason \"5xx after 2.4.0\"\n" +
 			"  stella rollback production --component api --target web-1 --reason \"5xx on web-1 only\"\n" +
@@ -48,8 +53,9 @@ func (o *rollbackOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.to, "to", "", "go back to this `deployment`, version, commit, tag or \"baseline\"; \"deployment:\", \"version:\", \"commit:\", \"tag:\" in front tell them apart")
 	f.StringVar(&o.commit, "commit", "", "undo this one `commit` and keep what came later")
-	f.StringSliceVar(&o.components, "component", nil, "go back with this `component` only, until its next deploy")
-	f.StringSliceVar(&o.targets, "target", nil, "go back on this `target` only, until the components' next deploy")
+	f.StringSliceVar(&o.components, "component", nil, "go back with this `component` only, until its next deploy or --until")
+	f.StringSliceVar(&o.targets, "target", nil, "go back on this `target` only, until the components' next deploy or --until")
+	f.StringVar(&o.until, "until", "", "with --component or --target: end it on this `date` or at this time instead of in 30 days")
 	f.StringSliceVar(&o.scope.Cross, "cross", nil, "go back across this irreversible `version` or stateful service")
 	f.BoolVar(&o.scope.RequireAll, "require-all", false, "refuse when a target can not be reached, instead of owing it")
 	f.BoolVar(&o.scope.IncludeShared, "include-shared", false, "restore the shared directories of then as well")
@@ -66,6 +72,10 @@ func (o *rollbackOptions) check(cmd *cobra.Command) error {
 		return usage(cmd, "--commit and --to exclude each other")
 	case o.commit != "" && part:
 		return usage(cmd, "--commit goes with neither --component nor --target")
+	case part && (o.scope.IncludeShared || o.scope.IncludeEnvironment):
+		return usage(cmd, "--include-shared and --include-environment go with neither --component nor --target")
+	case o.until != "" && !part:
+		return usage(cmd, "--until goes with --component or --target")
 	case o.offline && strings.TrimSpace(o.reason) == "":
 		return usage(cmd, "--offline needs --reason")
 	case o.offline && (o.commit != "" || part || o.pullReq):
@@ -86,13 +96,20 @@ func (o *rollbackOptions) run(cmd *cobra.Command, args []string) error {
 	if err := o.check(cmd); err != nil {
 		return err
 	}
+	var end time.Time
+	if o.until != "" {
+		var ok bool
+		if end, ok = until(o.until); !ok {
+			return usage(cmd, "--until %q: want a date such as 2027-01-31, or a time such as 2027-01-31T18:00:00Z", o.until)
+		}
+	}
 	eng, err := o.app.engine(cmd.Context())
 	if err != nil {
 		return err
 	}
 	return o.app.runChange(cmd.Context(), env, opts, func(ctx context.Context, opts reconciler.Options) (reconciler.Outcome, error) {
 		return eng.Rollback(ctx, reconciler.RollbackRequest{
-			Environment: env, To: o.to, Commit: o.commit, Components: o.components, Targets: o.targets,
+			Environment: env, To: o.to, Commit: o.commit, Components: o.components, Targets: o.targets, Until: end,
 			Offline: o.offline, Scope: o.scope, Options: opts,
 		})
 	})

@@ -153,6 +153,11 @@ func (f *fakeEngine) Status(_ context.Context, env stella.EnvName, observe bool)
 		Desired: reconciler.DesiredSummary{Commit: commit2, Tree: tree2, Release: "2.4.0", Components: map[string]string{"api": newImage}},
 		Ready:   reconciler.Readiness{Ready: true, To: "production-1"},
 	}
+	since, until := noon().Add(-8*24*time.Hour), noon().Add(30*24*time.Hour)
+	s.Overrides = []reconciler.DeclaredOverride{{
+		Targets: []string{"web-1"}, Components: map[string]string{"api": oldImage}, From: "production-1", Reason: "5xx on web-1 only",
+		Since: &since, Until: &until, InEffect: true, Old: true,
+	}}
 	if d, ok := b.Current(); ok {
 		d.Steps = nil
 		s.Current, s.Last = &d, &d

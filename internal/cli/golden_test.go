@@ -156,7 +156,7 @@ func TestDocumentsKeepTheRules(t *testing.T) {
 func nullable(path string) bool {
 	for _, name := range []string{
 		".deployment", ".rollback", ".proposal", ".error", ".pin", ".lock", ".current", ".last", ".sticker",
-		".nextTry", ".checkedAt", ".readyCheckedAt", ".verifiedAt", ".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt",
+		".nextTry", ".checkedAt", ".readyCheckedAt", ".verifiedAt", ".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt", ".until",
 	} {
 		if strings.HasSuffix(path, name) {
 			return true

@@ -49,6 +49,7 @@ func writePlan(p *page, plan reconciler.Plan) {
 	planConcerns(p, plan)
 	planCommits(p, plan)
 	planTargets(p, plan)
+	writeOverrides(p, plan.Overrides)
 	planArtifacts(p, plan)
 }
 

@@ -20,6 +20,7 @@ func writeStatusDetail(p *page, s reconciler.EnvironmentStatus, deployments []st
 	for _, t := range s.Targets {
 		writeTarget(p, t)
 	}
+	writeOverrides(p, s.Overrides)
 	writeHolds(p, s.Holds)
 	p.list("Last deployments", deploymentList(p.now, newestFirst(deployments, mostDeployments)))
 }

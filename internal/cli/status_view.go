@@ -13,6 +13,7 @@ import (
 // writeWhy is the page of `why`: the verdict, the reason, and what to do.
 func writeWhy(p *page, s reconciler.EnvironmentStatus) {
 	writeStatusHead(p, s)
+	writeOverrides(p, s.Overrides)
 	writeHolds(p, s.Holds)
 }
 
@@ -26,6 +27,7 @@ func writeStatus(p *page, s reconciler.EnvironmentStatus) {
 			text(stickerOf(t).Deployment), text(running(t)), text(targetProblem(t)))
 	}
 	p.list("Targets", l)
+	writeOverrides(p, s.Overrides)
 	writeHolds(p, s.Holds)
 }
 
