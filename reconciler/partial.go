@@ -43,10 +43,7 @@ func (e *Engine) restorePart(ctx context.Context, sc *scene, req RollbackRequest
 	if err != nil {
 		return nil, err
 	}
-	overrides, err := p.overrides(ways, req)
-	if err != nil {
-		return nil, err
-	}
+	overrides := p.overrides(ways, req.Reason)
 	why.kind, why.restores = stella.KindRollback, newestOf(ways).ID
 	c := &change{draft: p.draft(ways, overrides, why)}
 	cand, err := e.build(ctx, *c, sc.source)
@@ -143,16 +140,16 @@ func (p *part) refuse(why string) error {
 
 // overrides are those of the release with the ways in them: one for each
 // deployment and set of targets. Overrides that are over are taken out.
-func (p *part) overrides(ways []way, req RollbackRequest) ([]configrepo.Override, error) {
+func (p *part) overrides(ways []way, reason string) []configrepo.Override {
 	file := p.scene.release.At(p.now)
 	for _, o := range p.groups(ways) {
-		o.Reason, o.Until = safe.Clip(req.Reason, maxReasonRunes-1), p.until
+		o.Reason, o.Until = safe.Clip(reason, maxReasonRunes-1), p.until
 		file.Overrides = file.WithOverride(o, targetNames(p.scene.env))
 		if p.isRelease(o) {
 			file.Overrides = file.Overrides[:len(file.Overrides)-1] // the release says so itself
 		}
 	}
-	return file.Overrides, nil
+	return file.Overrides
 }
 
 func (p *part) isRelease(o configrepo.Override) bool {
