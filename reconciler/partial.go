@@ -37,6 +37,9 @@ func (e *Engine) restorePart(ctx context.Context, sc *scene, req RollbackRequest
 		if err != nil {
 			return nil, err
 		}
+		if d.Tree == "" {
+			return nil, fmt.Errorf("cannot restore a part of %s: %w", sc.name, neverVerified(d))
+		}
 		good = &d
 	}
 	ways, err := p.ways(good)
