@@ -97,7 +97,7 @@ func (e *Engine) changeTo(ctx context.Context, sc *scene, c *change, why intent,
 	if why.opts.DryRun {
 		return Outcome{Plan: &j.in.plan, Nothing: j.in.plan.Empty && cand == nil}, nil
 	}
-	if err := refusal(fmt.Sprintf("deploy to %s", sc.name), j.in.plan); err != nil {
+	if err := refused(fmt.Sprintf("deploy to %s", sc.name), j.in.plan, why.opts); err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
 	if err := agreed(j.in.plan, sc.env, why.opts); err != nil {

@@ -117,7 +117,7 @@ func (e *Engine) carryOutPass(ctx context.Context, j *job, req ReconcileRequest)
 	if req.DryRun {
 		return out, nil
 	}
-	if err := refusal("reconcile "+string(j.scene.name), j.in.plan); err != nil {
+	if err := refused("reconcile "+string(j.scene.name), j.in.plan, req.Options); err != nil {
 		out.Reason = err.Error()
 		return out, err
 	}

@@ -34,10 +34,22 @@ func (r *RefusedError) Unwrap() error {
 }
 
 // refusal is the error for a plan with findings, nil for one without. Every
-// finding is in it; its hint is the way out of the first.
+// finding is in it; its hint is the way out, where there is one only.
 func refusal(what string, p Plan) error {
-	if len(p.Findings) == 0 {
+	switch len(p.Findings) {
+	case 0:
 		return nil
+	case 1:
+		return stella.WithHint(&RefusedError{What: what, Findings: p.Findings}, p.Findings[0].Fix)
 	}
-	return stella.WithHint(&RefusedError{What: what, Findings: p.Findings}, p.Findings[0].Fix)
+	return stella.WithHint(&RefusedError{What: what, Findings: p.Findings}, "run the same command with --dry-run once each of them is mended: it shows what is left")
+}
+
+// refused is refusal for a request: what was shown to be refused is not carried
+// out either, though it could be by now, since nobody has seen what would be done.
+func refused(what string, p Plan, o Options) error {
+	if err := refusal(what, p); err != nil || o.Shown == nil {
+		return err
+	}
+	return refusal(what, *o.Shown)
 }

@@ -31,7 +31,7 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 	if err := asShown(j.in.plan, req.Options); err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
-	if err := refusal("cannot restore previous version", j.in.plan); err != nil {
+	if err := refused("cannot restore previous version", j.in.plan, req.Options); err != nil {
 		return Outcome{Plan: &j.in.plan}, err // before anybody is asked to agree to it
 	}
 	if err := agreed(j.in.plan, sc.env, req.Options); err != nil {

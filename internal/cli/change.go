@@ -87,8 +87,11 @@ func (a *App) change(ctx context.Context, env stella.EnvName, o reconciler.Optio
 	if err != nil {
 		return reconciler.Outcome{}, err
 	}
-	a.announce(plan)
 	o.Shown = plan
+	if plan != nil && len(plan.Findings) > 0 {
+		return do(ctx, o) // nobody is asked for it: it is refused, in the words of what was asked
+	}
+	a.announce(plan)
 	o, err = a.confirm(ctx, env, plan, o)
 	if err != nil {
 		return reconciler.Outcome{}, err
@@ -167,10 +170,9 @@ func refusal(plan reconciler.Plan, err error) error {
 	if err != nil || len(plan.Findings) == 0 {
 		return err
 	}
-	f := plan.Findings[0]
-	what := f.Message
+	what := plan.Findings[0].Message
 	if n := len(plan.Findings) - 1; n > 0 {
-		what += fmt.Sprintf(" (and %d more)", n)
+		what += fmt.Sprintf(" (and %d more, see the plan)", n)
 	}
-	return stella.WithHint(fmt.Errorf("%w: %s", stella.ErrRefused, what), f.Fix)
+	return stella.WithHint(fmt.Errorf("%w: %s", stella.ErrRefused, what), plan.Findings[0].Fix)
 }

@@ -24,9 +24,6 @@ func (a *App) confirm(ctx context.Context, env stella.EnvName, plan *reconciler.
 	switch {
 	case o.PlanHash != "":
 		return o, nil
-	case protected && plan != nil && len(plan.Findings) > 0:
-		// Nobody is asked for what would be refused.
-		return o, refusal(*plan, nil)
 	case protected && !a.canAsk():
 		return o, unconfirmed(env)
 	case protected:

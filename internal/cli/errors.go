@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/internal/term"
+	"github.com/stella-ops/stella/reconciler"
 )
 
 // class is one row of what the command line knows about a class of errors: its
@@ -62,13 +64,20 @@ type failure struct {
 	Message  string `json:"message"`
 	Hint     string `json:"hint"`
 	ExitCode int    `json:"exitCode"`
+	// Findings are why it was refused, each with its fix; empty for other errors.
+	Findings []reconciler.Finding `json:"findings"`
+
+	refused string // what was asked for, where there are findings
 }
 
 // note reports that nothing went wrong and something is left to do.
 func (f failure) note() bool { return f.ExitCode == exitReview }
 
 func (a *App) failure(err error) failure {
-	f := failure{Message: err.Error(), Hint: stella.Hint(err), ExitCode: a.exitCode(err)}
+	f := failure{Message: err.Error(), Hint: stella.Hint(err), ExitCode: a.exitCode(err), Findings: []reconciler.Finding{}}
+	if no, ok := errors.AsType[*reconciler.RefusedError](err); ok {
+		f.Findings, f.refused = no.Findings, no.What
+	}
 	if u, ok := errors.AsType[*usageError](err); ok {
 		f.Code = "usage"
 		if f.Hint == "" {
@@ -116,7 +125,7 @@ func (a *App) complain(f failure) {
 		first = screen.Paint(term.Warn, "stella:") + " "
 	}
 	var b strings.Builder
-	for i, line := range strings.Split(strings.TrimSpace(f.Message), "\n") {
+	for i, line := range a.reasons(f) {
 		prefix := "  "
 		if i == 0 {
 			prefix = first
@@ -125,6 +134,19 @@ func (a *App) complain(f failure) {
 	}
 	_, _ = io.WriteString(screen.W, b.String())
 	a.hint(f.Hint)
+}
+
+// reasons are an error's text. Where several things stand in the way each has a
+// line, and its way out another.
+func (a *App) reasons(f failure) []string {
+	if len(f.Findings) < 2 {
+		return strings.Split(strings.TrimSpace(f.Message), "\n")
+	}
+	lines := []string{fmt.Sprintf("%s: nothing was touched, %d things stand in the way", f.refused, len(f.Findings))}
+	for _, one := range f.Findings {
+		lines = append(lines, one.Message, "  "+a.aboutEnvironment(one.Fix))
+	}
+	return lines
 }
 
 // hint writes what to do next, as the last line; nothing for an empty text.

@@ -243,10 +243,15 @@ func (f *fakeEngine) change(ctx context.Context, env stella.EnvName, kind stella
 		return reconciler.Outcome{Plan: &plan}, nil
 	case o.PlanHash != "" && o.PlanHash != plan.Hash:
 		return reconciler.Outcome{Plan: &plan}, fmt.Errorf("the plan is %s now, not %s: %w", plan.Hash, o.PlanHash, stella.ErrConflict)
+	case len(f.findings) > 0:
+		no := &reconciler.RefusedError{What: "cannot restore previous version", Findings: f.findings}
+		hint := "run the same command with --dry-run once each of them is mended: it shows what is left"
+		if len(f.findings) == 1 {
+			hint = f.findings[0].Fix
+		}
+		return reconciler.Outcome{Plan: &plan}, stella.WithHint(no, hint)
 	case f.protected && o.PlanHash == "" && !o.Confirmed:
 		return reconciler.Outcome{Plan: &plan}, fmt.Errorf("environment %s is protected: %w", env, stella.ErrInvalid)
-	case len(f.findings) > 0:
-		return reconciler.Outcome{Plan: &plan}, fmt.Errorf("deploy: %w: %s", stella.ErrRefused, f.findings[0].Message)
 	case b.State.Lock != nil && b.State.Lock.ByHand:
 		return reconciler.Outcome{Plan: &plan}, fmt.Errorf("%s: %w by %s", env, stella.ErrFrozen, b.State.Lock.Holder)
 	case b.State.Lock != nil:

@@ -85,7 +85,41 @@ func documentCases() []documentCase {
 		{"error-not-found", "why nowhere", 2, nil},
 		{"error-locked", "rollback production", 6, func(f *fakeEngine) { f.lock(false) }},
 		{"error-usage", "deploy production", 2, nil},
+		{"error-refused", "rollback production", 5, func(f *fakeEngine) { f.findings = standsInTheWay() }},
 	}
+}
+
+// standsInTheWay is more than one thing.
+func standsInTheWay() []reconciler.Finding {
+	return []reconciler.Finding{
+		{Code: reconciler.FindingArtifact, Message: oldImage + " can not be had: web-1 does not keep it; registry registry.example.com: not found: status 404 Not Found", Fix: "run 'stella orch deployments list production' and name another one with --to"},
+		{Code: reconciler.FindingUnreachable, Target: "web-2", Message: "web-2: connect: connection refused: unreachable", Fix: "bring web-2 back, or run the same command without --require-all, which owes it"},
+		{Code: reconciler.FindingIrreversible, Message: "release 2.4.0 is irreversible: drops a column", Fix: "run 'stella rollback production --to production-1 --cross 2.4.0' where the older release can live with that"},
+	}
+}
+
+// TestARefusalPrintsEveryReasonWithItsWayOut, once, and asks nobody anything.
+func TestARefusalPrintsEveryReasonWithItsWayOut(t *testing.T) {
+	for _, protected := range []bool{false, true} {
+		f := newFake()
+		f.findings, f.protected = standsInTheWay(), protected
+		got := f.with(t, onTerminal(process(t, "rollback", "production"), "production\n"))
+		if got.code != exitRefused || got.stdout != "" {
+			t.Errorf("exit code %d, stdout %q", got.code, got.stdout)
+		}
+		for _, one := range standsInTheWay() {
+			if strings.Count(got.stderr, one.Message) != 1 || strings.Count(got.stderr, one.Fix) != 1 {
+				t.Errorf("%s is not there once, with its way out:\n%s", one.Code, got.stderr)
+			}
+		}
+	}
+	f := newFake()
+	f.findings = standsInTheWay()
+	golden(t, "refusal.txt", f.invoke(t, "rollback", "production").stderr)
+	f = newFake()
+	f.findings = standsInTheWay()
+	dry := f.invoke(t, "rollback", "production", "--dry-run")
+	golden(t, "refusal-dry-run.txt", dry.stdout+"--\n"+dry.stderr)
 }
 
 func TestDocumentsAreAsTheyWere(t *testing.T) {

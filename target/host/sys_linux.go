@@ -101,3 +101,12 @@ func parseSignal(s string) (syscall.Signal, error) {
 
 // openNoFollow refuses a symbolic link in a file's place.
 const openNoFollow = unix.O_NOFOLLOW
+
+// freeBytes is what an ordinary user may still write on the file system of dir.
+func freeBytes(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec // no disk has that many
+}
