@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/reconciler"
 )
 
@@ -81,6 +82,9 @@ func (d *daemon) wait() time.Duration {
 	wait := d.cfg.Poll - d.cfg.Poll/20 + rand.N(d.cfg.Poll/10+1) //nolint:gosec // jitter, not a secret
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if busy, ok := errors.AsType[*git.BusyError](d.lastErr); ok {
+		return max(wait, busy.After) // it asked for that; a wake still wakes
+	}
 	if d.lastErr != nil {
 		return wait // nothing can be tried while the remote does not answer
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/reconciler"
 )
 
@@ -322,6 +323,31 @@ func TestAFixThatArrivesDuringTheBackoffIsTriedAtOnce(t *testing.T) {
 		time.Sleep(70 * time.Second) // a poll
 		if after := strings.Count(b.seen(), "prod"); after != before+1 {
 			t.Errorf("passes: %s", b.seen())
+		}
+	})
+}
+
+// TestARemoteThatAsksForTimeGetsIt: polls are a minute apart, and it asks for ten.
+func TestARemoteThatAsksForTimeGetsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &branch{keys: map[stella.EnvName]string{"good": "1"}}
+		b.answer = func(stella.EnvName) (reconciler.Outcome, error) { return reconciler.Outcome{Sync: stella.Synced}, nil }
+		stop := run(t, b)
+		defer stop()
+		b.mu.Lock()
+		b.down = fmt.Errorf("fetch: %w", &git.BusyError{Status: 429, After: 10 * time.Minute})
+		b.mu.Unlock()
+		time.Sleep(2 * time.Minute) // simulated; by now it was told so
+		b.mu.Lock()
+		b.looks = 0
+		b.mu.Unlock()
+		time.Sleep(30 * time.Minute)
+		b.mu.Lock()
+		looks := b.looks
+		b.down = nil
+		b.mu.Unlock()
+		if looks < 2 || looks > 3 {
+			t.Errorf("%d looks in 30 minutes, want one every ten", looks)
 		}
 	})
 }
