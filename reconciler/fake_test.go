@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,22 @@ type machine struct {
 	failApply bool            // the next apply fails half way
 	block     chan struct{}   // Prepare waits for it
 	prepared  func()          // told when Prepare begins
+
+	keeps map[stella.Digest]bool // images that are still there, whole
+	free  int64                  // bytes; 0 means that nobody can tell
+}
+
+func (m *machine) Has(_ context.Context, a stella.Artifact) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keeps[a.Digest], nil
+}
+
+func (m *machine) Space(context.Context) (int64, error) {
+	if m.free == 0 {
+		return 0, errors.New("the disk does not say")
+	}
+	return m.free, nil
 }
 
 // defect panics in what the test says.
@@ -47,6 +64,9 @@ func (m *machine) Observe(context.Context) (stella.State, error) {
 	s := stella.State{Resources: append([]stella.Resource(nil), m.state.Resources...)}
 	s.Observed = &stella.Observation{At: time.Now(), Fence: m.fence, Sticker: m.sticker, Machine: "machine"}
 	for _, r := range s.Resources {
+		if !strings.HasPrefix(string(r.ID), "service/") {
+			continue
+		}
 		image, _ := r.Fields["image"].(string)
 		a, _ := stella.ParseArtifact(image)
 		c := stella.ComponentStatus{Name: string(r.ID)[len("service/"):], Running: image, State: stella.RunRunning, Health: stella.RunHealthHealthy, Since: m.since}

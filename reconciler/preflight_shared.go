@@ -21,8 +21,11 @@ import (
 // changes.
 func (w *wayBack) shared(ctx context.Context, e *Engine) error {
 	differ, err := w.differing(ctx)
-	if err != nil || len(differ) == 0 || w.want.desired != nil && w.want.desired.Digest == w.good.Desired {
+	if err != nil || len(differ) == 0 {
 		return err
+	}
+	if !w.scope.IncludeShared && w.want.desired != nil && w.want.desired.Digest == w.good.Desired {
+		return nil // there is no difference that matters
 	}
 	with, err := w.withShared(ctx, e)
 	if err != nil {
