@@ -30,7 +30,7 @@ func Compute(s Situation) Plan {
 	p := Plan{
 		Environment: s.Environment.Name, Tree: s.Tree, Release: s.Desired.Release.Version, Empty: true,
 		Reverts: []string{}, Undoes: []UndoneCommit{}, Files: []FileChange{}, Artifacts: []ArtifactCheck{}, Crosses: []Crossing{}, Overrides: []DeclaredOverride{},
-		Targets: []TargetPlan{}, Warnings: []string{}, Findings: []Finding{},
+		Targets: []TargetPlan{}, Warnings: []string{}, Findings: []Finding{}, Conflicts: []RevertConflict{},
 	}
 	for i, batch := range Batches(s.Environment, s.Desired) {
 		for _, name := range batch {

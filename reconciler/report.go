@@ -30,6 +30,34 @@ type Plan struct {
 	ExpectedSeconds float64 `json:"expectedSeconds"`
 	// Findings are what preflight refuses; empty when it may go on.
 	Findings []Finding `json:"findings"`
+	// Conflicts are the files that keep one commit from being undone; each has a
+	// finding. Empty for every other plan.
+	Conflicts []RevertConflict `json:"conflicts"`
+}
+
+// RevertConflict is a file in which undoing a commit meets what came after it.
+// Its text is printable and bounded.
+type RevertConflict struct {
+	Path    string         `json:"path"`
+	Why     string         `json:"why"` // stable: lines, binary, size, attributes, kind, link, gone, added, deleted, modified, directory
+	Message string         `json:"message"`
+	Hunks   []ConflictHunk `json:"hunks"` // where lines conflict
+}
+
+// ConflictHunk is a place where changes touch.
+type ConflictHunk struct {
+	Now    ConflictSide `json:"now"`    // in the branch's head
+	Commit ConflictSide `json:"commit"` // as the commit left it
+	Before ConflictSide `json:"before"` // as it was before the commit
+	// Ambiguous: a change could as well stand at another place there.
+	Ambiguous bool `json:"ambiguous"`
+}
+
+// ConflictSide is one side of a hunk.
+type ConflictSide struct {
+	Line  int      `json:"line"` // of the first line, from 1
+	Lines []string `json:"lines"`
+	More  int      `json:"more"` // lines that are not shown
 }
 
 // UndoneCommit is a config commit that a plan takes back.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/ledger"
 )
 
@@ -31,7 +32,7 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 	if err := asShown(j.in.plan, req.Options); err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
-	if err := refused("cannot restore previous version", j.in.plan, req.Options); err != nil {
+	if err := refused(req.cannot(), j.in.plan, req.Options); err != nil {
 		return Outcome{Plan: &j.in.plan}, err // before anybody is asked to agree to it
 	}
 	if err := agreed(j.in.plan, sc.env, req.Options); err != nil {
@@ -40,8 +41,18 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 	if req.PullRequest && j.cand != nil && !j.mayPin() {
 		return e.proposed(ctx, j) // it was never verified: nothing unreviewed runs
 	}
-	j.bad = sc.source
+	if j.bad == nil {
+		j.bad = sc.source
+	}
 	return e.carryOut(ctx, j, req.Options)
+}
+
+// cannot is how a refusal begins.
+func (req RollbackRequest) cannot() string {
+	if req.Commit != "" {
+		return "cannot undo commit " + safe.Clip(req.Commit, 40)
+	}
+	return "cannot restore previous version"
 }
 
 // planRollback plans what is asked for: undoing one commit, going back with a

@@ -9,8 +9,8 @@
 // [Result.Proves] checks that of the directory that was made from a result.
 //
 // It is stricter than git where undoing would be a guess; see [Why]. It follows
-// no renames and reads no .gitattributes: the caller has to refuse line merges
-// where a repository wants another way to merge ([Limits.NoLines]).
+// no renames, and where .gitattributes may ask for another way to merge it does
+// not merge at all ([Attributes], [Limits.NoLines]).
 //
 // It only reads, through [Tree], and knows nothing of environments, commits or
 // remotes.

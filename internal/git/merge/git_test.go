@@ -29,8 +29,9 @@ type judged struct {
 
 // bench is a repository with a working copy in which git reverts.
 type bench struct {
-	t   testing.TB
-	dir string
+	t    testing.TB
+	dir  string
+	from int // the number of its first history
 }
 
 func (b bench) git(args ...string) ([]byte, error) {
@@ -39,6 +40,7 @@ func (b bench) git(args ...string) ([]byte, error) {
 	return cmd.CombinedOutput()
 }
 
+// must runs git and fails the test when git does.
 func (b bench) must(args ...string) []byte {
 	b.t.Helper()
 	out, err := b.git(args...)
@@ -50,9 +52,9 @@ func (b bench) must(args ...string) []byte {
 
 // newBench writes all histories into one repository: refs/t/N/commit and
 // refs/t/N/now.
-func newBench(t testing.TB, all []history) bench {
+func newBench(t testing.TB, all []history, from int) bench {
 	t.Helper()
-	b := bench{t, filepath.Join(t.TempDir(), "bench")}
+	b := bench{t, filepath.Join(t.TempDir(), "bench"), from}
 	gittest.Run(t, "", "init", "-q", "-b", "main", b.dir)
 	for _, kv := range [][2]string{{"gc.auto", "0"}, {"core.fsync", "none"}, {"core.autocrlf", "false"}, {"advice.detachedHead", "false"}} {
 		gittest.Config(t, b.dir, kv[0], kv[1])
@@ -112,12 +114,15 @@ func (b bench) revert(n int, h history) (found map[string]judged, dirty bool) {
 		args = append(args, "-m", "1")
 	}
 	out, err := b.git(append(args, fmt.Sprintf("refs/t/%d/commit", n))...)
+	if err != nil {
+		defer b.must("clean", "-ffdxq") // what git leaves beside a conflict
+	}
 	switch exit := (*exec.ExitError)(nil); {
 	case err == nil:
 	case bytes.Contains(out, []byte("unable to read blob object")):
 		return nil, true // it wants to merge what is a submodule on one side: nothing that anybody could
 	case !errors.As(err, &exit) || exit.ExitCode() != 1:
-		b.t.Fatalf("history %d: git revert: %v\n%s", n, err, out)
+		b.t.Fatalf("history %d: git revert: %v\n%s\n%s", b.from+n, err, out, describe(h))
 	}
 	dirty = err != nil
 	found = map[string]judged{}
@@ -132,9 +137,6 @@ func (b bench) revert(n int, h history) (found map[string]judged, dirty bool) {
 			b.t.Fatal(err)
 		}
 		found[path] = judged{leaf: merge.Leaf{Mode: uint32(mode), ID: git.ID(f[1])}, conflict: f[2] != "0"}
-	}
-	if dirty {
-		b.must("clean", "-ffdxq") // what git put beside a conflict
 	}
 	return found, dirty
 }
@@ -165,7 +167,7 @@ type tally struct {
 func (b bench) compare(n int, h history, count *tally) {
 	b.t.Helper()
 	fail := func(format string, args ...any) {
-		b.t.Errorf("history %d: "+format+"\n%s", append(append([]any{n}, args...), describe(h))...)
+		b.t.Errorf("history %d: "+format+"\n%s", append(append([]any{b.from + n}, args...), describe(h))...)
 	}
 	var before merge.Tree
 	if !h.root {
@@ -289,7 +291,7 @@ func TestUndoAgreesWithGitRevert(t *testing.T) {
 		for i := from; i < min(n, from+batch); i++ {
 			all = append(all, newDice(uint64(seed), uint64(i)).history())
 		}
-		b := newBench(t, all)
+		b := newBench(t, all, from)
 		for i, h := range all {
 			b.compare(i, h, &count)
 		}

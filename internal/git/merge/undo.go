@@ -25,8 +25,8 @@ type Tree interface {
 type Limits struct {
 	MaxPaths     int   // that a change may have touched
 	MaxFileBytes int64 // of a file that both sides changed
-	// NoLines makes every file that both sides changed a conflict.
-	NoLines bool
+	// NoLines says which files are not to be merged by line; nil for none.
+	NoLines func(name string) bool
 }
 
 // Leaf is what is at a path that is no directory; the zero value is nothing.
@@ -255,7 +255,7 @@ func (u *undo) both(ctx context.Context, p *Path) error {
 	case p.Ours.ID == p.Base.ID:
 		p.Want.ID = p.Theirs.ID
 		return nil
-	case u.limits.NoLines:
+	case u.limits.NoLines != nil && u.limits.NoLines(p.Name):
 		p.fail(WhyAttributes)
 		return nil
 	}
