@@ -36,10 +36,11 @@ func (r *RefusedError) Unwrap() error {
 // refusal is the error for a plan with findings, nil for one without. Every
 // finding is in it; its hint is the way out, where there is one only.
 func refusal(what string, p Plan) error {
-	switch len(p.Findings) {
-	case 0:
+	same := func(f Finding) bool { return f.Fix == p.Findings[0].Fix }
+	switch {
+	case len(p.Findings) == 0:
 		return nil
-	case 1:
+	case !slices.ContainsFunc(p.Findings, func(f Finding) bool { return !same(f) }):
 		return stella.WithHint(&RefusedError{What: what, Findings: p.Findings}, p.Findings[0].Fix)
 	}
 	return stella.WithHint(&RefusedError{What: what, Findings: p.Findings}, "run the same command with --dry-run once each of them is mended: it shows what is left")

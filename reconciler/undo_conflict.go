@@ -30,7 +30,7 @@ const (
 // findings that refuse it. No target is asked for it.
 func (e *Engine) conflicting(ctx context.Context, sc *scene, u *undo, why intent) *job {
 	p := Plan{
-		Environment: sc.name, Commit: string(sc.commit), Tree: string(sc.app), Empty: true, Reverts: why.reverts,
+		Environment: sc.name, Commit: string(sc.commit), Tree: string(sc.app), Empty: true, Reverts: why.reverts, Undoes: why.undoes,
 		Files: []FileChange{}, Artifacts: []ArtifactCheck{}, Crosses: []Crossing{}, Targets: []TargetPlan{},
 		Warnings: []string{}, Findings: []Finding{}, Conflicts: []RevertConflict{},
 	}

@@ -15,10 +15,7 @@ import (
 	"github.com/stella-ops/stella/reconciler"
 )
 
-const (
-	composePath = "envs/prod/app/compose.yaml"
-	releasePath = "envs/prod/app/release.yaml"
-)
+const composePath = "envs/prod/app/compose.yaml"
 
 // composeWith is the world's Compose file with other variables of the service.
 func composeWith(variables ...string) string {

@@ -33,10 +33,13 @@ func newRollbackCmd(a *App) *cobra.Command {
 			"come back until 'stella orch holds release'.\n\n" +
 			"With --component and --target only that part goes back, as an override in release.yaml that ends with the\n" +
 			"next deploy of the component, on a date at the latest. The rest stays as it is; nobody knows yet whether it\n" +
-			"works together, and it is verified. An environment called like a subcommand is named with --env.",
+			"works together, and it is verified.\n\n" +
+			"With --commit one change of the app is undone and what came after it stays, as 'git revert' does; where the\n" +
+			"two meet it is refused and shown. An environment called like a subcommand is named with --env.",
 		Example: "  stella rollback production\n" +
 			"  stella rollback production --to 2.3.0 --reason \"5xx after 2.4.0\"\n" +
 			"  stella rollback production --component api --target web-1 --reason \"5xx on web-1 only\"\n" +
+			"  stella rollback production --commit 4f0c2d9 --reason \"debug logging\"\n" +
 			"  stella rollback production --dry-run",
 		Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },

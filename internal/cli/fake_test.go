@@ -42,6 +42,7 @@ type fakeEngine struct {
 	findings  []reconciler.Finding
 	away      string // why nobody can tell whether the environment is ready
 	reverts   []string
+	conflict  bool  // what is to be undone meets what came after it
 	err       error // every request ends with it
 	waits     bool  // a change waits until its context ends
 	drifted   bool
@@ -185,7 +186,35 @@ func (f *fakeEngine) target() reconciler.TargetStatus {
 	}
 }
 
+// conflicting is the plan of an undo that conflicts.
+func (f *fakeEngine) conflicting(env stella.EnvName) reconciler.Plan {
+	path := "envs/production/app/release.yaml"
+	message, fix := path+": lines that it changed were changed again, or lines next to them (line 6)", "run 'stella rollback production --to production-1' to go back to before it"
+	side := func(level string) reconciler.ConflictSide {
+		return reconciler.ConflictSide{Line: 6, Lines: []string{"variables: {LEVEL: " + level + "}"}}
+	}
+	before := side("info")
+	before.More = 3
+	return reconciler.Plan{
+		Environment: env, Commit: commit2, Tree: tree1, Release: "2.4.0", Hash: planHash, Empty: true, Reverts: f.reverts, Undoes: f.undoes(),
+		Findings: []reconciler.Finding{
+			{Code: reconciler.FindingRevertConflict, Message: message, Fix: fix},
+			{Code: reconciler.FindingRevertConflict, Message: "envs/production/app/motd: it added it, and it is gone: moved, perhaps", Fix: fix},
+		},
+		Conflicts: []reconciler.RevertConflict{
+			{Path: path, Why: "lines", Message: message, Hunks: []reconciler.ConflictHunk{
+				{Now: side("trace"), Commit: side("debug"), Before: before},
+				{Now: reconciler.ConflictSide{Line: 9}, Commit: side("debug"), Before: side("info"), Ambiguous: true},
+			}},
+			{Path: "envs/production/app/motd", Why: "gone", Message: "envs/production/app/motd: it added it, and it is gone: moved, perhaps"},
+		},
+	}
+}
+
 func (f *fakeEngine) plan(env stella.EnvName) reconciler.Plan {
+	if f.conflict {
+		return f.conflicting(env)
+	}
 	change := stella.Change{Resource: "service/api", Class: stella.Modified, Path: "/image", Desired: oldImage, Live: newImage, Severity: stella.SeverityCritical}
 	return reconciler.Plan{
 		Environment: env, Commit: commit2, Tree: tree1, Release: "2.3.0", Hash: planHash, Reverts: f.reverts, Undoes: f.undoes(),

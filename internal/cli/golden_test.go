@@ -53,6 +53,7 @@ func documentCases() []documentCase {
 		{"plan", "plan production", 1, func(f *fakeEngine) { f.drifted = true }},
 		{"plan-nothing", "plan production", 0, nil},
 		{"rollback-dry-run", "rollback production --dry-run", 0, func(f *fakeEngine) { f.reverts = []string{commit2} }},
+		{"rollback-conflict", "rollback production --commit " + commit1 + " --dry-run", 5, func(f *fakeEngine) { f.reverts, f.conflict = []string{commit1}, true }},
 		{"rollback", "rollback production --reason broken", 0, nil},
 		{"deploy", "deploy production --artifact " + newImage, 0, nil},
 		{"deploy-failed", "deploy production --artifact " + newImage, 3, func(f *fakeEngine) { f.fails, f.rollsBack = "failed", true }},

@@ -48,6 +48,7 @@ func writePlan(p *page, plan reconciler.Plan) {
 	)
 	planConcerns(p, plan)
 	planCommits(p, plan)
+	planConflicts(p, plan)
 	planTargets(p, plan)
 	writeOverrides(p, plan.Overrides)
 	planArtifacts(p, plan)
@@ -63,9 +64,10 @@ func expected(plan reconciler.Plan) string {
 
 // planConcerns are what a person must know first.
 func planConcerns(p *page, plan reconciler.Plan) {
-	for _, f := range plan.Findings {
+	for i, f := range plan.Findings {
 		p.indented(term.Bad, "refused: %s", f.Message)
-		if f.Fix != "" {
+		again := i+1 < len(plan.Findings) && plan.Findings[i+1].Fix == f.Fix
+		if f.Fix != "" && !again {
 			p.indented(term.Plain, "  %s", f.Fix)
 		}
 	}
@@ -86,6 +88,8 @@ func planTitle(plan reconciler.Plan) string {
 		}
 	}
 	switch {
+	case len(plan.Conflicts) > 0:
+		return fmt.Sprintf("%s: %s can not be undone by itself, %s in the way", plan.Environment, shortIDs(plan.Reverts), count(len(plan.Conflicts), "conflict"))
 	case plan.Empty && len(plan.Files) == 0:
 		return fmt.Sprintf("%s: nothing to change", plan.Environment)
 	case plan.Empty:

@@ -109,14 +109,12 @@ func newBench(t testing.TB, all []history, from int) bench {
 func (b bench) revert(n int, h history) (found map[string]judged, dirty bool) {
 	b.t.Helper()
 	b.must("reset", "-q", "--hard", fmt.Sprintf("refs/t/%d/now", n))
+	b.must("clean", "-ffdxq") // what git leaves beside a conflict
 	args := []string{"revert", "--strategy=recursive", "-X", "no-renames", "-X", "diff-algorithm=myers", "--no-commit"}
 	if h.merge {
 		args = append(args, "-m", "1")
 	}
 	out, err := b.git(append(args, fmt.Sprintf("refs/t/%d/commit", n))...)
-	if err != nil {
-		defer b.must("clean", "-ffdxq") // what git leaves beside a conflict
-	}
 	switch exit := (*exec.ExitError)(nil); {
 	case err == nil:
 	case bytes.Contains(out, []byte("unable to read blob object")):
