@@ -23,35 +23,23 @@ type gitStore struct {
 	repo   *git.Repo
 	prefix string
 
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards tips
 	tips map[stella.EnvName]*tip
-	seen map[stella.EnvName]git.ID // head that another process saw before this one looked
 }
 
 // NewGitStore returns a store in the remote of repo, with one ref for each
 // environment below prefix ("" means DefaultPrefix).
 func NewGitStore(repo *git.Repo, prefix string) Store {
 	prefix = strings.TrimRight(or(prefix, DefaultPrefix), "/")
-	return &gitStore{repo: repo, prefix: prefix, tips: map[stella.EnvName]*tip{}, seen: map[stella.EnvName]git.ID{}}
+	return &gitStore{repo: repo, prefix: prefix, tips: map[stella.EnvName]*tip{}}
 }
 
 func (s *gitStore) ref(env stella.EnvName) string { return s.prefix + "/" + git.RefSafe(string(env)) }
 
 // Refresh implements Store.
 func (s *gitStore) Refresh(ctx context.Context, env stella.EnvName) error {
-	before, err := s.repo.Seen(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := s.repo.Fetch(ctx, git.Want{Names: []string{s.ref(env)}}); err != nil {
-		return rewoundHint(env, err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.seen[env]; !ok {
-		s.seen[env] = before.IDs[s.ref(env)]
-	}
-	return nil
+	_, err := s.repo.Fetch(ctx, git.Want{Names: []string{s.ref(env)}})
+	return rewoundHint(env, err)
 }
 
 func rewoundHint(env stella.EnvName, err error) error {
@@ -84,15 +72,22 @@ func (s *gitStore) remember(env stella.EnvName, t *tip) {
 	s.tips[env] = t
 }
 
-// known returns the newest tip that was read here, and the newest head that is
-// known to have been the environment's; either may be missing.
+// prove remembers for other processes that the chain is right up to a tip. If
+// that fails, they replay more than they need to.
+func (s *gitStore) prove(ctx context.Context, env stella.EnvName, t *tip) {
+	_ = s.repo.Prove(context.WithoutCancel(ctx), s.ref(env), t.commit.ID)
+}
+
+// known returns the newest tip that was read here, and the newest head that was
+// proved on this machine; either may be missing. A head that was only seen is no
+// base to go on from: this process or another may have found it forged.
 func (s *gitStore) known(env stella.EnvName) (*tip, git.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t := s.tips[env]; t != nil {
 		return t, t.commit.ID
 	}
-	return nil, s.seen[env]
+	return nil, s.repo.Proved(s.ref(env))
 }
 
 // maxReplay bounds how many new transitions a Load replays. A reader that was
@@ -100,8 +95,9 @@ func (s *gitStore) known(env stella.EnvName) (*tip, git.ID) {
 const maxReplay = 4096
 
 // load reads a head and replays the transitions that are new since the last
-// one that was seen: all of them are here, since a fetch proves that the one
-// descends from the other. On first contact there is nothing to compare with.
+// one that was proved on this machine: all of them are here, since a fetch
+// proves that the one descends from the other. On first contact there is nothing
+// to compare with.
 func (s *gitStore) load(ctx context.Context, env stella.EnvName, id git.ID) (*tip, error) {
 	t, from := s.known(env)
 	if t != nil && from == id {
@@ -114,7 +110,7 @@ func (s *gitStore) load(ctx context.Context, env stella.EnvName, id git.ID) (*ti
 	if t == nil && from != id {
 		t = s.readSeen(ctx, env, from)
 	}
-	fresh := s.since(ctx, env, head, t)
+	fresh := s.since(ctx, head, t)
 	switch {
 	case fresh == nil && len(head.Parents) == 0:
 		t, fresh = &tip{book: NewBook(env)}, []git.Commit{head}
@@ -127,6 +123,7 @@ func (s *gitStore) load(ctx context.Context, env stella.EnvName, id git.ID) (*ti
 		}
 	}
 	s.remember(env, t)
+	s.prove(ctx, env, t)
 	return t, nil
 }
 
@@ -161,20 +158,24 @@ func (s *gitStore) readSeen(ctx context.Context, env stella.EnvName, id git.ID) 
 }
 
 // since lists the commits after the base up to head, oldest first; nil where
-// the base is not found among head's ancestors. It does not look further than
-// the base can be, so that it never leaves what the cache has.
-func (s *gitStore) since(ctx context.Context, env stella.EnvName, head git.Commit, base *tip) []git.Commit {
+// the base is not found among head's ancestors: after a rewind that a person
+// accepted, or for a reader that was away for long. How many transitions head
+// claims to have is not asked: whoever forges a commit on top of the base could
+// make it pass for one that does not follow it.
+func (s *gitStore) since(ctx context.Context, head git.Commit, base *tip) []git.Commit {
 	if base == nil {
 		return nil
 	}
-	most := min(s.transitions(ctx, env, head)-base.transitions(), maxReplay)
 	var fresh []git.Commit
-	for c := head; int64(len(fresh)) < most; {
+	for c := head; len(fresh) < maxReplay; {
 		fresh = append(fresh, c)
 		parent := firstParent(c)
-		if parent == base.commit.ID {
+		switch parent {
+		case base.commit.ID:
 			slices.Reverse(fresh)
 			return fresh
+		case "":
+			return nil
 		}
 		var err error
 		if c, err = s.repo.Commit(ctx, parent); err != nil {
@@ -182,24 +183,6 @@ func (s *gitStore) since(ctx context.Context, env stella.EnvName, head git.Commi
 		}
 	}
 	return nil
-}
-
-// transitions reads how many transitions led to a commit, as it says; 0 where
-// it does not.
-func (s *gitStore) transitions(ctx context.Context, env stella.EnvName, c git.Commit) int64 {
-	tree, err := s.repo.Tree(ctx, c.Tree)
-	if err != nil {
-		return 0
-	}
-	data, err := tree.Read(ctx, stateFile, MaxStateBytes)
-	if err != nil {
-		return 0
-	}
-	state, err := DecodeState(env, data)
-	if err != nil {
-		return 0
-	}
-	return state.Transitions
 }
 
 func firstParent(c git.Commit) git.ID {
@@ -294,6 +277,8 @@ func (s *gitStore) push(ctx context.Context, env stella.EnvName, w *stage) (git.
 	if err != nil {
 		return "", err
 	}
-	s.remember(env, w.tip(built))
+	t := w.tip(built)
+	s.remember(env, t)
+	s.prove(ctx, env, t)
 	return built.Commit, nil
 }

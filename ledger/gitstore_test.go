@@ -291,6 +291,31 @@ func TestForgedCommitsAreRefusedWithTheirPlace(t *testing.T) {
 	}
 }
 
+// TestAForgedStateThatClaimsNoTransitionIsNotTakenForAFirstContact: a commit on
+// top of what was seen has at least one transition more.
+func TestAForgedStateThatClaimsNoTransitionIsNotTakenForAFirstContact(t *testing.T) {
+	for _, commits := range []int{1, 2, 3} {
+		bare := gittest.Bare(t)
+		seen := gitStore(t, bare)
+		mustAppend(t, open(seen), request())
+		show := func(file string) string { return inBare(t, bare, "show", ref+":"+file) }
+		state, events := show("state.json"), show("events.json")
+		for i := range commits {
+			forged := strings.Replace(state, `"reason": ""`, fmt.Sprintf(`"reason": "forged %d"`, i), 1)
+			if forged == state {
+				t.Fatal("nothing was forged")
+			}
+			if i > 0 { // the last of several claims fewer transitions than there are commits
+				forged, events = next(forged), next(events)
+			}
+			forge(t, bare, map[string]string{"state.json": forged, "events.json": events})
+		}
+		if _, err := open(seen).Refresh(t.Context(), env); !errors.Is(err, stella.ErrTampered) {
+			t.Errorf("%d forged commits: %v, want stella.ErrTampered", commits, err)
+		}
+	}
+}
+
 // next makes a forged file one of the second transition.
 func next(file string) string {
 	return strings.Replace(file, `"transitions": 1`, `"transitions": 2`, 1)
@@ -355,9 +380,18 @@ func TestANewProcessReplaysWhatItFetches(t *testing.T) {
 	mustAppend(t, open(ledger.NewGitStore(repo, "")), request())
 	state, events := inBare(t, bare, "show", ref+":state.json"), inBare(t, bare, "show", ref+":events.json")
 	forge(t, bare, map[string]string{"state.json": next(state), "events.json": next(events)})
-	// The same cache, another process.
-	if _, err := open(ledger.NewGitStore(repo, "")).Refresh(t.Context(), env); !errors.Is(err, stella.ErrTampered) {
-		t.Errorf("Refresh: %v, want stella.ErrTampered", err)
+	// The same cache, other processes: that one has fetched and refused it makes
+	// it no better for the next, nor that somebody fetched it for the ledger.
+	if _, err := repo.Fetch(t.Context(), git.Want{Names: []string{ref}}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		if _, err := open(ledger.NewGitStore(repo, "")).Read(t.Context(), env); !errors.Is(err, stella.ErrTampered) {
+			t.Errorf("process %d: Read: %v, want stella.ErrTampered", n, err)
+		}
+		if _, err := open(ledger.NewGitStore(repo, "")).Refresh(t.Context(), env); !errors.Is(err, stella.ErrTampered) {
+			t.Errorf("process %d: Refresh: %v, want stella.ErrTampered", n, err)
+		}
 	}
 }
 

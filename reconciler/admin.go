@@ -180,16 +180,24 @@ func (e *Engine) keepLock(ctx context.Context, sc *scene, lock stella.Lock) (con
 	go func() {
 		tick := time.NewTicker(ledger.RenewEvery)
 		defer tick.Stop()
+		last := time.Now()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
 			}
-			_, err := sc.ledger.Append(ctx, sc.name, func(ledger.Book) ([]ledger.Event, error) {
+			began := time.Now()
+			renewal, cancel := context.WithTimeout(ctx, ledger.RenewEvery)
+			_, err := sc.ledger.Append(renewal, sc.name, func(ledger.Book) ([]ledger.Event, error) {
 				return []ledger.Event{ledger.Progress{LockID: lock.ID}}, nil
 			})
-			if errors.Is(err, stella.ErrFenced) || errors.Is(err, stella.ErrLocked) {
+			cancel()
+			switch {
+			case err == nil:
+				last = began
+			case errors.Is(err, stella.ErrFenced), errors.Is(err, stella.ErrLocked), time.Since(last) > ledger.DefaultLease-ledger.RenewEvery:
+				// Not to be able to renew it is to lose it: somebody else may have it.
 				lose(err)
 			}
 		}

@@ -100,11 +100,12 @@ func (e *Engine) free(b ledger.Book, sc *scene) (takeover string, err error) {
 }
 
 func lockedError(env stella.EnvName, l stella.Lock) error {
-	class := stella.ErrLocked
+	since, class := l.AcquiredAt.UTC().Format(time.RFC3339), stella.ErrLocked
 	if l.ByHand {
-		class = stella.ErrFrozen
+		// The time is what whoever is refused can plan with; a lease says nothing.
+		since, class = fmt.Sprintf("%s until %s", since, l.ExpiresAt.UTC().Format(time.RFC3339)), stella.ErrFrozen
 	}
-	err := fmt.Errorf("%s is locked by %s since %s: %s: %w", env, l.Holder, l.AcquiredAt.UTC().Format(time.RFC3339), l.Purpose, class)
+	err := fmt.Errorf("%s is locked by %s since %s: %s: %w", env, l.Holder, since, l.Purpose, class)
 	return stella.WithHint(err, fmt.Sprintf("run 'stella orch locks list %s'", env))
 }
 

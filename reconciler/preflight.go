@@ -105,7 +105,8 @@ func (in *inspection) locked(book ledger.Book, o Options) {
 		in.warn("locked by %s since %s: %s; the command waits for it", l.Holder, since, l.Purpose)
 		return
 	}
-	in.find(FindingFrozen, "", fmt.Sprintf("%s is frozen by %s since %s: %s", in.plan.Environment, l.Holder, since, l.Purpose),
+	in.find(FindingFrozen, "", fmt.Sprintf("%s is frozen by %s since %s until %s: %s",
+		in.plan.Environment, l.Holder, since, l.ExpiresAt.UTC().Format(time.RFC3339), l.Purpose),
 		fmt.Sprintf("run 'stella orch locks release %s --reason …' when it may be changed", in.plan.Environment))
 }
 

@@ -23,6 +23,7 @@ type heads struct {
 	Default       string        `json:"default"`       // the branch that HEAD pointed to; empty before it was fetched
 	At            time.Time     `json:"at"`            // when something in here changed last
 	Heads         map[string]ID `json:"heads"`         // ref → commit
+	Proved        map[string]ID `json:"proved"`        // ref → commit up to which its content was proved; see Prove
 	CacheBytes    int64         `json:"cacheBytes"`    // size of the cache when it was last fetched anew
 }
 
@@ -65,9 +66,11 @@ func (f *headsFile) read() (heads, error) {
 }
 
 func (h heads) valid() bool {
-	for ref, id := range h.Heads {
-		if _, err := ParseID(string(id)); err != nil || CheckRef(ref) != nil {
-			return false
+	for _, m := range []map[string]ID{h.Heads, h.Proved} {
+		for ref, id := range m {
+			if _, err := ParseID(string(id)); err != nil || CheckRef(ref) != nil {
+				return false
+			}
 		}
 	}
 	return h.Default == "" || CheckRef(h.Default) == nil
@@ -80,9 +83,12 @@ func (f *headsFile) update(change func(*heads) bool) error {
 	if err != nil {
 		return err
 	}
-	h := heads{SchemaVersion: 1, Default: old.Default, At: time.Now().UTC(), Heads: maps.Clone(old.Heads), CacheBytes: old.CacheBytes}
+	h := heads{SchemaVersion: 1, Default: old.Default, At: time.Now().UTC(), Heads: maps.Clone(old.Heads), Proved: maps.Clone(old.Proved), CacheBytes: old.CacheBytes}
 	if h.Heads == nil {
 		h.Heads = map[string]ID{}
+	}
+	if h.Proved == nil {
+		h.Proved = map[string]ID{}
 	}
 	if !change(&h) {
 		return nil
@@ -103,6 +109,31 @@ func (r *Repo) Seen(context.Context) (Refs, error) {
 		return Refs{}, err
 	}
 	return Refs{Default: h.Default, IDs: h.Heads, At: h.At}, nil
+}
+
+// Proved returns the commit up to which a ref's content was proved on this
+// machine, empty for none. It survives the process, unlike what was only seen:
+// who fetched a head may have found it wrong.
+func (r *Repo) Proved(ref string) ID {
+	h, err := r.seen.read()
+	if err != nil {
+		return ""
+	}
+	return h.Proved[ref]
+}
+
+// Prove remembers that a ref's content was proved up to a commit. A Push of a
+// commit on top of that one counts as proved itself.
+func (r *Repo) Prove(ctx context.Context, ref string, id ID) error {
+	if r.Proved(ref) == id {
+		return nil
+	}
+	return r.locked(ctx, func() error {
+		return r.seen.update(func(h *heads) bool {
+			h.Proved[ref] = id
+			return true
+		})
+	})
 }
 
 // AcceptHead accepts that a ref was rewound, deleted or replaced: id becomes its

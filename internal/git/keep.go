@@ -60,6 +60,9 @@ func (h *heads) move(updates []Update) (changed bool) {
 			changed = changed || known
 		default:
 			h.Heads[u.Ref], changed = u.New, true
+			if h.Proved[u.Ref] == u.Old && u.Old != "" {
+				h.Proved[u.Ref] = u.New
+			}
 		}
 	}
 	return changed

@@ -81,7 +81,7 @@ func logFile(dir string, slot, life int) string {
 }
 
 func work(cfg config) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c := &client{config: cfg, r: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Slot)<<32|uint64(cfg.Life)))}
 	c.faults = faults{dir: cfg.Dir, r: c.r, on: cfg.Kills, blind: cfg.Variant == noReadBack}
@@ -90,7 +90,7 @@ func work(cfg config) error {
 	if c.log, err = os.OpenFile(logFile(cfg.Dir, cfg.Slot, cfg.Life), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return err
 	}
-	c.repo, err = git.Open(ctx, git.Options{URL: cfg.URL, Dir: stateDir(cfg.Dir, cfg.Slot), Timeout: 15 * time.Second, Getenv: c.faults.getenv})
+	c.repo, err = git.Open(ctx, git.Options{URL: cfg.URL, Dir: stateDir(cfg.Dir, cfg.Slot), Timeout: patience / 5, Getenv: c.faults.getenv})
 	if err != nil {
 		return err
 	}
@@ -102,18 +102,42 @@ func work(cfg config) error {
 		if err := c.step(ctx); err != nil {
 			return err
 		}
-		c.pause()
+		if err := c.pause(ctx); err != nil {
+			return err
+		}
 	}
 	return errors.Join(c.log.Close(), c.repo.Close())
 }
 
-// pause is short, or longer than the lease.
-func (c *client) pause() {
+// pause is short, or longer than the lease, or until somebody has taken over.
+func (c *client) pause(ctx context.Context) error {
 	d := time.Duration(c.r.Int64N(int64(8 * time.Millisecond)))
-	if c.held != nil && c.r.IntN(4) == 0 {
-		d = lease + 3*delay + time.Duration(c.r.Int64N(int64(2*lease)))
+	if c.held != nil {
+		switch c.r.IntN(8) {
+		case 0, 1:
+			d = lease + 3*delay + time.Duration(c.r.Int64N(int64(2*lease)))
+		case 2:
+			return c.oversleep(ctx)
+		}
 	}
 	time.Sleep(d)
+	return nil
+}
+
+// oversleep waits until the lock is somebody else's. They may all be waiting for
+// something, or be done: it does not wait for ever.
+func (c *client) oversleep(ctx context.Context) error {
+	for range 30 {
+		b, err := c.ledger.Refresh(ctx, env)
+		if err != nil && !errors.Is(err, stella.ErrUnreachable) {
+			return err
+		}
+		if l := b.State.Lock; err == nil && l != nil && l.Fence != c.held.lock.Fence {
+			return nil
+		}
+		time.Sleep(delay)
+	}
+	return nil
 }
 
 func (c *client) step(ctx context.Context) error {

@@ -44,6 +44,9 @@ func many(t *testing.T, like run, n int, wrong func(run, verdict)) map[string]in
 			v := r.do(t)
 			mu.Lock()
 			defer mu.Unlock()
+			if v.err != nil {
+				t.Error(v.err)
+			}
 			if ops, killed = ops+v.ops, killed+v.kills; len(v.wrong) == 0 {
 				return
 			}
@@ -110,6 +113,9 @@ func TestKnownMistakesAreCaught(t *testing.T) {
 				r.seed = seed
 				v := r.do(t)
 				v.forget()
+				if v.err != nil {
+					t.Error(v.err)
+				}
 				if caught(kinds(v.wrong), c.by) {
 					t.Logf("caught with seed %d: %v", seed, kinds(v.wrong))
 					return

@@ -53,6 +53,9 @@ const (
 	delay = 20 * time.Millisecond
 )
 
+// patience bounds what a client does: a busy machine takes long.
+const patience = 5 * time.Minute
+
 // variant is what a client gets wrong on purpose; empty for the real protocol.
 type variant string
 

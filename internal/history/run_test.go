@@ -56,6 +56,7 @@ type verdict struct {
 	ops   int
 	kills int // processes that were killed
 	dir   string
+	err   error // it could not be run
 }
 
 // forget removes what a run leaves for people to look at.
@@ -90,7 +91,7 @@ func (r run) do(t testing.TB) (v verdict) {
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return verdict{wrong: []string{"client: " + err.Error()}}
+		return verdict{err: err}
 	}
 	orphansEnd(t, gittest.Dir(bare))
 	all := operations(t, dir)
