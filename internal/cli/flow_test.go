@@ -73,7 +73,7 @@ func TestUndoingMoreThanTheLastChangeIsAskedFor(t *testing.T) {
 		f := newFake()
 		f.reverts = []string{commit1, commit2}
 		got := f.with(t, onTerminal(process(t, "rollback", "production"), typed))
-		if got.code != code || !strings.Contains(got.stderr, "this undoes 2 changes") {
+		if got.code != code || !strings.Contains(got.stderr, "this undoes 1 change besides") {
 			t.Errorf("typed %q: exit code %d, want %d\n%s", typed, got.code, code, got.stderr)
 		}
 	}
