@@ -103,6 +103,7 @@ const (
 // The names of a deployment's steps, in order. Apply and verify repeat for
 // each batch.
 const (
+	StepOffline   = "offline" // what was done without the config repository, and is recorded now
 	StepPreflight = "preflight"
 	StepLock      = "lock"
 	StepArtifacts = "artifacts" // the registry gets back what it lost, where that was asked for

@@ -92,6 +92,21 @@ type Sticker struct {
 	Components    map[string]string `json:"components"` // component → image with digest
 	Fence         int64             `json:"fence"`
 	WrittenAt     time.Time         `json:"writtenAt"`
+	// Offline is set when it was put there without the config repository, and not
+	// recorded in the ledger yet.
+	Offline *OfflineRecord `json:"offline,omitempty"`
+}
+
+// OfflineRecord says who went back without the config repository, and why: what
+// the ledger is told when it can be reached again.
+type OfflineRecord struct {
+	ID        string    `json:"id"` // the same on every target
+	Actor     string    `json:"actor"`
+	Reason    string    `json:"reason"`
+	Incident  string    `json:"incident"`
+	From      string    `json:"from"`     // the deployment in effect before, as far as was known
+	Restores  string    `json:"restores"` // the deployment that was gone back to
+	StartedAt time.Time `json:"startedAt"`
 }
 
 // Class is the kind of a difference.

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,11 +16,15 @@ import (
 
 // intent is why a deployment is made.
 type intent struct {
-	kind      stella.Kind
-	restores  string             // the deployment that a rollback or heal goes back to
-	good      *stella.Deployment // that one, where a rollback restores the whole of it
-	reverts   []string           // config commits that a rollback undoes
-	undoes    []UndoneCommit
+	kind     stella.Kind
+	restores string             // the deployment that a rollback or heal goes back to
+	good     *stella.Deployment // that one, where a rollback restores the whole of it
+	reverts  []string           // config commits that a rollback undoes
+	undoes   []UndoneCommit
+	actor    string // who asked for it; empty: who this engine works for
+	// offline is the record of what was done without the config repository and is
+	// recorded now; nil for none.
+	offline   *stella.OfflineRecord
 	reason    string
 	automatic bool
 	scope     Scope // of a rollback
@@ -122,7 +127,7 @@ func (e *Engine) draft(b ledger.Book, sc *scene, sv *survey, why intent) stella.
 		SchemaVersion: 1, Environment: sc.name, Sequence: b.State.Sequence + 1, Kind: why.kind, Status: stella.Running,
 		Commit: why.commit(sc), Tree: string(sc.app), Shared: sc.shared, Release: sc.release.Release.Version,
 		Components: images(sc.source), Restores: why.restores, Reverts: orEmpty(why.reverts), Automatic: why.automatic,
-		Actor: e.cfg.Actor, Reason: why.reason, Incident: why.opts.Incident, StartedAt: time.Now().UTC(),
+		Actor: cmp.Or(why.actor, e.cfg.Actor), Reason: why.reason, Incident: why.opts.Incident, StartedAt: time.Now().UTC(),
 		Forced: orEmpty(why.opts.Force), Desired: sc.desired.Digest, Steps: []stella.Step{},
 	}
 	d.ID = fmt.Sprintf("%s-%d", d.Environment, d.Sequence)

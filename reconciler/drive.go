@@ -84,6 +84,7 @@ func (e *Engine) drive(ctx context.Context, j *job) (Outcome, error) {
 	}
 	defer r.letGo()
 	r.bad = j.bad
+	r.told(j.intent.offline)
 	r.past(stella.StepPreflight, j.planned, j.checked)
 	r.past(stella.StepLock, lockAt, time.Now())
 	if err = r.lookAgain(ctx, j); err == nil {
@@ -294,7 +295,7 @@ func (r *run) failed(ctx context.Context, why error, out Outcome) (Outcome, erro
 	if r.dep.Status == stella.Partial {
 		out.Sync = stella.SyncPartial
 	}
-	good, no := r.mayGoBack(ctx)
+	good, no := r.mayGoBack(ctx, why)
 	if no == "" {
 		return r.goBack(ctx, *good, out)
 	}

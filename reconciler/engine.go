@@ -57,6 +57,9 @@ type Engine struct {
 	// searched are the heads at which an environment's branch was searched for
 	// commits that lift its hold.
 	searched map[stella.EnvName]git.ID
+	// acquainted are the environments whose targets were asked since the config
+	// repository last failed to answer.
+	acquainted map[stella.EnvName]bool
 }
 
 // New returns an engine.
@@ -67,6 +70,6 @@ func New(cfg Config) *Engine {
 	return &Engine{
 		cfg: cfg, events: notifier{tell: cfg.Notify},
 		ledgers: map[string]*ledger.Ledger{}, watches: map[stella.EnvName]*ledger.Watch{}, mine: map[string]bool{},
-		searched: map[stella.EnvName]git.ID{},
+		searched: map[stella.EnvName]git.ID{}, acquainted: map[stella.EnvName]bool{},
 	}
 }

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,7 +17,7 @@ const notAsked = "not asked for"
 
 // mayGoBack says which deployment a failed one is rolled back to, or why it is
 // not. Every guard errs on the side of leaving things to a person.
-func (r *run) mayGoBack(ctx context.Context) (*stella.Deployment, string) {
+func (r *run) mayGoBack(ctx context.Context, why error) (*stella.Deployment, string) {
 	good, ok := r.scene.book.LastGood()
 	age := time.Since(r.dep.StartedAt)
 	switch d := r.dep; {
@@ -26,6 +27,8 @@ func (r *run) mayGoBack(ctx context.Context) (*stella.Deployment, string) {
 		return nil, notAsked
 	case d.Kind == stella.KindRollback || d.Kind == stella.KindHeal:
 		return nil, fmt.Sprintf("a %s is never rolled back by itself", d.Kind)
+	case errors.Is(why, stella.ErrFenced):
+		return nil, "a newer holder is at the targets"
 	case ctx.Err() != nil:
 		return nil, "interrupted; 'stella rollback " + string(d.Environment) + "' goes back"
 	case r.lock.lost() != nil:

@@ -2,12 +2,161 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/stella-ops/stella"
 )
 
+// A rollback without the Git host is break-glass: from the commit and the ledger
+// as they were last seen, only to what the targets still have. There is no lock
+// to take. Each target takes it under its own, raises its fence, so that whoever
+// held the environment's lock is refused from then on, and keeps the record on
+// its sticker until reunite brings it into the ledger.
+
+const (
+	// gitPatience is how long the config repository is given to answer after all.
+	gitPatience = 3 * time.Second
+	// offlineFence is how far the fence is raised: above whatever lock somebody
+	// who does reach the ledger may take meanwhile, and far below what a ledger
+	// takes for tampering.
+	offlineFence = 16
+)
+
 // rollbackOffline goes back without the Git host.
-func (e *Engine) rollbackOffline(_ context.Context, req RollbackRequest) (Outcome, error) {
-	return Outcome{}, fmt.Errorf("roll back %s without Git: %w", req.Environment, stella.ErrUnsupported)
+func (e *Engine) rollbackOffline(ctx context.Context, req RollbackRequest) (Outcome, error) {
+	sc, err := e.lastKnown(ctx, req)
+	if err != nil {
+		return Outcome{}, err
+	}
+	j, err := e.planOffline(ctx, sc, req)
+	if err != nil {
+		return Outcome{}, err
+	}
+	out := Outcome{Plan: &j.in.plan}
+	if req.DryRun {
+		return out, nil
+	}
+	err = errors.Join(asShown(j.in.plan, req.Options), agreed(j.in.plan, sc.env, req.Options))
+	if err == nil {
+		err = refused("cannot restore previous version", j.in.plan, req.Options)
+	}
+	if err != nil {
+		return out, err
+	}
+	return e.driveOffline(ctx, j, out)
+}
+
+// lastKnown is the scene from the cache, or from the config repository where it
+// answers after all: then its lock counts, too.
+func (e *Engine) lastKnown(ctx context.Context, req RollbackRequest) (*scene, error) {
+	look, cancel := context.WithTimeout(ctx, gitPatience)
+	defer cancel()
+	if sc, err := e.look(look, req.Environment); err == nil {
+		e.events.notify(Warned{Environment: req.Environment, Text: "the config repository answers: without --offline this would be recorded at once"})
+		if lock := sc.book.Lock(time.Now()); lock != nil && !forced(req.Options, ForceLock) {
+			return nil, lockedError(sc.name, *lock)
+		}
+		return sc, sc.branch.invalidEnvironment()
+	}
+	sc, err := e.fromCache(ctx, req.Environment)
+	if err != nil {
+		return nil, stella.WithHint(fmt.Errorf("what is known of %s without the config repository: %w", req.Environment, err),
+			"run it on a machine that has worked with this repository before, such as the one where 'stella serve' runs")
+	}
+	e.events.notify(Warned{Environment: sc.name, Text: fmt.Sprintf(
+		"the config repository does not answer: this goes by what was last seen of it, at %s", sc.at.UTC().Format(time.RFC3339))})
+	return sc, nil
+}
+
+// fromCache is the scene as it was last seen, without the network.
+func (e *Engine) fromCache(ctx context.Context, env stella.EnvName) (*scene, error) {
+	if _, err := stella.ParseName(string(env)); err != nil {
+		return nil, err
+	}
+	refs, err := e.cfg.Repo.Seen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h, err := e.readHead(ctx, refs, refs.Default)
+	if err == nil && h.project.Branch != "" && "refs/heads/"+h.project.Branch != h.ref {
+		h, err = e.readHead(ctx, refs, "refs/heads/"+h.project.Branch)
+	}
+	if err != nil {
+		return nil, err
+	}
+	sc, err := e.sceneAt(ctx, h, env)
+	if err != nil {
+		return nil, err
+	}
+	return sc, sc.branch.invalidEnvironment()
+}
+
+// invalidEnvironment says why not even environment.yaml could be read, nil where
+// it could: what the app asks for does not matter where it is replaced.
+func (s *source) invalidEnvironment() error {
+	if s.env == nil {
+		return s.invalid
+	}
+	return nil
+}
+
+// planOffline plans going back to what every target that needs it still has.
+func (e *Engine) planOffline(ctx context.Context, sc *scene, req RollbackRequest) (*job, error) {
+	good, err := destination(sc.book, req.To)
+	if err != nil {
+		return nil, err
+	}
+	want, err := e.withApp(ctx, sc.branch, good.Commit, good.Tree)
+	if err != nil {
+		return nil, cannotRestore(good.ID, err)
+	}
+	before, _ := sc.book.Last()
+	why := intent{kind: stella.KindRollback, restores: good.ID, reason: req.Reason, scope: req.Scope, opts: req.Options, offline: &stella.OfflineRecord{
+		ID: "offline-" + nonce(), Actor: e.cfg.Actor, Reason: req.Reason, Incident: req.Incident, From: before.ID, Restores: good.ID, StartedAt: time.Now().UTC(),
+	}}
+	j, err := e.inspect(ctx, &scene{source: want, branch: sc.branch, ledger: sc.ledger, book: sc.book}, why, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range j.in.plan.Artifacts {
+		if a.Available && a.Where != whereTarget {
+			j.in.find(FindingArtifact, "", a.Image+" is not kept on every target that needs it", "name a release that is, with --to, or wait for the config repository")
+		}
+	}
+	j.in.plan.Warnings = append(j.in.plan.Warnings, "nobody's lock is asked for: make sure that nobody else is changing "+string(sc.name))
+	return j, nil
+}
+
+// driveOffline applies and verifies as ever, under the targets' own locks.
+func (e *Engine) driveOffline(ctx context.Context, j *job, out Outcome) (Outcome, error) {
+	r := &run{e: e, scene: j.scene, survey: j.in.survey, plan: j.in.plan, opts: j.intent.opts, offline: j.intent.offline, lock: unlocked(ctx)}
+	r.dep = e.draft(j.scene.book, j.scene, j.in.survey, j.intent)
+	r.dep.ID = fmt.Sprintf("%s-%s", j.scene.name, j.intent.offline.ID)
+	r.dep.Sequence = 0 // it gets one in the ledger
+	r.dep.Fence = max(j.in.survey.fence(), j.scene.book.State.Fence) + offlineFence
+	r.journal = openJournal(e.cfg.Journals, r.dep.ID, e.cfg.Logger)
+	defer r.journal.close()
+	r.notify(Started{Deployment: r.snapshot()})
+	r.past(stella.StepPreflight, j.planned, j.checked)
+	err := r.execute(ctx)
+	r.end(ctx, err)
+	d := r.snapshot()
+	r.notify(Ended{Deployment: d})
+	out.Deployment, out.Offline = &d, true
+	out.Sync, out.Reason = stella.Pinned, "it was carried out without the config repository; as soon as that answers it is recorded and the revert is proposed"
+	if d.Status != stella.Succeeded {
+		out.Sync, out.Reason = stella.SyncPartial, d.Error
+	}
+	return out, nil
+}
+
+// unlocked is a tenure that nobody can take away.
+func unlocked(ctx context.Context) tenure {
+	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
+	return tenure{
+		done: held.Done(), lose: lose, lost: func() error { return context.Cause(held) },
+		whenLost: func(func(error)) func() bool { return func() bool { return true } },
+	}
 }

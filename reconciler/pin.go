@@ -24,18 +24,24 @@ func (e *Engine) keepPinned(ctx context.Context, sc *scene) error {
 	if pin == nil || pin.Tree == string(sc.app) || sc.invalid == nil && heldBy(sc.book.State.Holds, sc.source) == nil {
 		return nil
 	}
-	app, err := e.cfg.Repo.Tree(ctx, git.ID(pin.Tree))
-	if err != nil {
-		return fmt.Errorf("read what %s is pinned to: %w", sc.name, err)
-	}
-	h := *sc.head
-	h.commit, h.tree = git.ID(pin.Commit), h.tree.with(appPath(sc.source), app)
-	src, err := e.read(ctx, &h, sc.name)
+	src, err := e.withApp(ctx, sc.branch, pin.Commit, pin.Tree)
 	if src == nil {
 		return err
 	}
 	sc.source = src
 	return nil
+}
+
+// withApp reads an environment with another app in the place of its own; how it
+// is operated stays. The source is returned as by read.
+func (e *Engine) withApp(ctx context.Context, s *source, commit, tree string) (*source, error) {
+	app, err := e.cfg.Repo.Tree(ctx, git.ID(tree))
+	if err != nil {
+		return nil, fmt.Errorf("read the app of %s as it was: %w", s.name, err)
+	}
+	h := *s.head
+	h.commit, h.tree = git.ID(commit), h.tree.with(appPath(s), app)
+	return e.read(ctx, &h, s.name)
 }
 
 // pinned is the pin where it counts, nil otherwise.

@@ -61,6 +61,11 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Out
 	}
 	v := sc.decide(locked, req.Retry)
 	out := Outcome{Sync: v.sync, Reason: v.reason}
+	if v.act == actNothing || v.act == actStop {
+		if record := e.met(ctx, sc, req); record != nil {
+			return e.reunite(ctx, sc.name, *record, req.Options)
+		}
+	}
 	switch v.act {
 	case actWait:
 		return out, lockedError(sc.name, *lock)
@@ -117,6 +122,9 @@ func (e *Engine) carryOutPass(ctx context.Context, j *job, req ReconcileRequest)
 	if req.DryRun {
 		return out, nil
 	}
+	if record := j.in.survey.offline(); record != nil {
+		return e.reunite(ctx, j.scene.name, *record, req.Options)
+	}
 	if err := refused("reconcile "+string(j.scene.name), j.in.plan, req.Options); err != nil {
 		out.Reason = err.Error()
 		return out, err
@@ -132,6 +140,9 @@ func (e *Engine) carryOutPass(ctx context.Context, j *job, req ReconcileRequest)
 // carryOut is drive for a request that waits for the lock as long as it was
 // told. What was planned must still hold when the lock is free.
 func (e *Engine) carryOut(ctx context.Context, j *job, o Options) (Outcome, error) {
+	if err := e.reunitedFirst(ctx, j); err != nil {
+		return Outcome{Plan: &j.in.plan}, err
+	}
 	deadline := time.Now().Add(o.timeout())
 	for {
 		out, err := e.drive(ctx, j)

@@ -127,6 +127,9 @@ type Outcome struct {
 	Proposal *Proposal
 	// Commit is the config commit that the request made; empty for none.
 	Commit string
+	// Offline: it was carried out without the config repository, and is recorded
+	// and proposed as soon as that answers.
+	Offline bool
 	// Detached: it was recorded and pushed, and somebody else carries it out.
 	Detached bool
 }

@@ -27,8 +27,10 @@ type run struct {
 	takeover bool
 	// bad is what a rollback goes away from, to be held once its commit landed;
 	// nil holds nothing.
-	bad      *source
-	landed   bool
+	bad    *source
+	landed bool
+	// offline is put on every sticker by a run without the config repository.
+	offline  *stella.OfflineRecord
 	proposal *Proposal // the branch that its commit waits on; nil where it is on the branch itself
 
 	// lock lives as long as the environment's lock is ours.
@@ -288,6 +290,7 @@ func (r *run) sticker(target string) stella.Sticker {
 	return stella.Sticker{
 		SchemaVersion: 1, Environment: r.dep.Environment, Target: target, Deployment: r.dep.ID, Release: r.dep.Release,
 		Commit: r.dep.Commit, Components: components, Fence: r.dep.Fence, WrittenAt: time.Now().UTC(),
+		Offline: r.offline,
 	}
 }
 

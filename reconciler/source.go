@@ -38,6 +38,7 @@ func (e *Engine) fetch(ctx context.Context, envs ...stella.EnvName) (*head, erro
 	}
 	refs, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: names, Branch: true})
 	if err != nil {
+		e.cutOff()
 		return nil, fmt.Errorf("fetch config repository: %w", err)
 	}
 	h, err := e.readHead(ctx, refs, refs.Default)

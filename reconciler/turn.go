@@ -32,6 +32,9 @@ func (o Options) timeout() time.Duration {
 // carries out all that waits there.
 func (e *Engine) together(ctx context.Context, j *job, components map[string]stella.Artifact) (Outcome, error) {
 	o := j.intent.opts
+	if err := e.reunitedFirst(ctx, j); err != nil {
+		return Outcome{Plan: &j.in.plan}, err
+	}
 	if j.scene.env.Apply == configrepo.ApplyServe && !o.ApplyHere {
 		return e.leaveToOthers(ctx, j, components, false)
 	}

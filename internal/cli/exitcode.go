@@ -127,7 +127,7 @@ func exitOfOutcome(o reconciler.Outcome) int {
 		return exitPartial
 	case o.Deployment != nil && !o.Detached && o.Deployment.Status != stella.Succeeded:
 		return exitOfStatus(o.Deployment.Status)
-	case o.Proposal != nil:
+	case o.Proposal != nil, o.Offline:
 		return exitReview
 	case o.Deployment != nil || o.Nothing || o.Detached:
 		return exitDone

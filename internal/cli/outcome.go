@@ -36,6 +36,7 @@ type outcomeDoc struct {
 	Rollback    *stella.Deployment   `json:"rollback"`   // the automatic one that followed
 	Nothing     bool                 `json:"nothing"`
 	Detached    bool                 `json:"detached"`
+	Offline     bool                 `json:"offline"` // without the config repository
 	Sync        stella.Sync          `json:"sync"`
 	Reason      string               `json:"reason"`
 	Commit      string               `json:"commit"`
@@ -46,7 +47,7 @@ type outcomeDoc struct {
 
 func newOutcomeDoc(env stella.EnvName, o reconciler.Outcome) outcomeDoc {
 	return outcomeDoc{
-		Environment: env, Deployment: o.Deployment, Rollback: o.Rollback, Nothing: o.Nothing, Detached: o.Detached,
+		Environment: env, Deployment: o.Deployment, Rollback: o.Rollback, Nothing: o.Nothing, Detached: o.Detached, Offline: o.Offline,
 		Sync: o.Sync, Reason: o.Reason, Commit: o.Commit, Proposal: o.Proposal, ExitCode: exitOfOutcome(o),
 	}
 }
@@ -160,6 +161,12 @@ func verdictWords(env stella.EnvName, o reconciler.Outcome) (what, hint string) 
 			fmt.Sprintf("run 'stella rollback status %s' to see what runs where", env)
 	case d != nil && d.Status != stella.Succeeded:
 		return because(d), hintOfStatus(env, *d)
+	case o.Offline:
+		return fmt.Sprintf("%s is back on %s, verified; the config repository does not know that yet", env, d.Restores),
+			fmt.Sprintf("when it answers, 'stella reconcile %s' or the daemon records it and proposes the revert", env)
+	case o.Proposal != nil && o.Sync == stella.Pinned && d != nil:
+		return fmt.Sprintf("%s is back on %s, verified, and pinned to it: %s waits for review", env, d.Restores, where(*o.Proposal)),
+			"merge it: the pin ends by itself; 'stella why " + string(env) + "' shows it until then"
 	case o.Proposal != nil:
 		return fmt.Sprintf("%s waits for review", where(*o.Proposal)), "merge it; 'stella why " + string(env) + "' shows when it is in effect"
 	}

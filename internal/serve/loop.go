@@ -123,6 +123,11 @@ func (d *daemon) look(ctx context.Context, passes *sync.WaitGroup, slots chan st
 func (d *daemon) looked(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err == nil && d.lastErr != nil {
+		for _, env := range d.environments {
+			env.key = "" // something may have been done without the repository
+		}
+	}
 	d.lastErr = err
 	if err == nil {
 		d.lastLook = time.Now()

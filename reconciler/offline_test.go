@@ -1,0 +1,162 @@
+package reconciler_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/git/gittest"
+	"github.com/stella-ops/stella/reconciler"
+)
+
+// cutOff takes the config repository away; what it returns brings it back.
+func (w *world) cutOff() (restore func()) {
+	w.t.Helper()
+	dir := gittest.Dir(w.bare)
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		w.t.Fatal(err)
+	}
+	return func() {
+		w.t.Helper()
+		if err := os.Rename(dir+".away", dir); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// keep makes every machine keep the images of these releases.
+func (w *world) keep(versions ...string) {
+	for _, m := range w.machines {
+		m.keeps = map[stella.Digest]bool{}
+		for _, v := range versions {
+			m.keeps[digestOf(v)] = true
+		}
+	}
+}
+
+func (w *world) offline(o reconciler.Options) (reconciler.Outcome, error) {
+	o.Reason = "everything is on fire"
+	return w.Rollback(w.t.Context(), reconciler.RollbackRequest{Environment: prod, Offline: true, Options: o})
+}
+
+func TestARollbackWithoutGitIsRecordedAndProposedWhenItIsBack(t *testing.T) {
+	w := newWorld(t)
+	w.keep("a", "b")
+	w.reconcile()
+	w.mustDeploy("b")
+	fence := w.machines["a"].fence
+	restore := w.cutOff()
+	if _, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod}); err == nil {
+		t.Fatal("that can not work without Git")
+	}
+	out, err := w.offline(reconciler.Options{})
+	if err != nil || !out.Offline || out.Deployment.Status != stella.Succeeded || w.runs() != "aa" {
+		t.Fatalf("%+v, %v, runs %s", out.Deployment, err, w.runs())
+	}
+	if s := w.machines["a"].sticker; s.Offline == nil || s.Offline.Restores != "prod-1" || s.Fence <= fence {
+		t.Errorf("sticker %+v", s)
+	}
+	restore()
+	if out := w.reconcile(); out.Deployment == nil || out.Deployment.Actor != "ana" || out.Sync != stella.Pinned {
+		t.Errorf("reunion: %+v, %+v", out, out.Deployment)
+	}
+	if s := w.machines["a"].sticker; s.Offline != nil || s.Deployment != "prod-3" {
+		t.Errorf("sticker %+v", s)
+	}
+	b, err := w.Book(t.Context(), prod)
+	if err != nil || b.State.Pin == nil || len(b.State.Holds) != 1 || b.State.Holds[0].Release != "b" {
+		t.Fatalf("pin %+v, holds %+v, %v", b.State.Pin, b.State.Holds, err)
+	}
+	if d, _ := b.Deployment("prod-3"); d.Steps[0].Name != stella.StepOffline || d.Reason != "everything is on fire" {
+		t.Errorf("the record does not tell: %+v", d)
+	}
+	w.wantAgreed(strings.TrimPrefix(b.State.Pin.Ref, "refs/heads/"))
+	w.wantHistory(`
+prod-1 deploy a succeeded
+prod-2 deploy b succeeded
+prod-3 rollback a succeeded restores prod-1
+`)
+}
+
+func TestOfflineIsOnlyForWhatTheTargetsStillHave(t *testing.T) {
+	w := newWorld(t)
+	w.keep("b")
+	w.reconcile()
+	w.mustDeploy("b")
+	defer w.cutOff()()
+	out, err := w.offline(reconciler.Options{})
+	if !errors.Is(err, stella.ErrRefused) || w.runs() != "bb" || len(out.Plan.Findings) == 0 {
+		t.Errorf("%v, runs %s", err, w.runs())
+	}
+	// A machine that never saw the repository knows nothing.
+	_, err = w.engine("bob", nil).Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod, Offline: true})
+	if err == nil || stella.Hint(err) == "" {
+		t.Errorf("from nothing: %v", err)
+	}
+}
+
+func TestACommandAfterAnOutageLearnsFirstWhatWasDone(t *testing.T) {
+	w := newWorld(t)
+	w.keep("a", "b")
+	w.reconcile()
+	w.mustDeploy("b")
+	restore := w.cutOff()
+	if _, err := w.offline(reconciler.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	restore()
+	if _, err := w.deploy("c"); !errors.Is(err, stella.ErrConflict) || !strings.Contains(err.Error(), "prod-3") {
+		t.Errorf("a deploy that does not know: %v", err)
+	}
+	if w.runs() != "aa" {
+		t.Errorf("runs %s", w.runs())
+	}
+	w.mustDeploy("c")
+	if b, err := w.Book(t.Context(), prod); err != nil || b.State.Pin != nil {
+		t.Errorf("the fix did not end the pin: %+v, %v", b.State.Pin, err)
+	}
+}
+
+func TestWhoHeldTheLockIsFencedOffByAnOfflineRollback(t *testing.T) {
+	w := newWorld(t)
+	w.keep("a", "b")
+	w.reconcile()
+	w.mustDeploy("b")
+	prepared, block := make(chan struct{}, 2), make(chan struct{})
+	for _, m := range w.machines {
+		m.block, m.prepared = block, func() { prepared <- struct{}{} }
+	}
+	type end struct {
+		out reconciler.Outcome
+		err error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		out, err := w.engine("bob", nil).Deploy(t.Context(), reconciler.DeployRequest{Environment: prod, Artifacts: map[string]stella.Artifact{"": ref("c")}})
+		ended <- end{out, err}
+	}()
+	<-prepared
+	<-prepared
+	restore := w.cutOff()
+	for _, m := range w.machines {
+		m.mu.Lock()
+		m.block, m.prepared = nil, nil // only the deploy waits
+		m.mu.Unlock()
+	}
+	if _, err := w.offline(reconciler.Options{}); err != nil || w.runs() != "aa" {
+		t.Fatalf("%v, runs %s", err, w.runs())
+	}
+	restore()
+	close(block)
+	if e := <-ended; e.err == nil && e.out.Deployment.Status == stella.Succeeded {
+		t.Errorf("the deploy went on: %+v", e.out.Deployment)
+	}
+	if w.runs() != "aa" {
+		t.Errorf("runs %s", w.runs())
+	}
+	if out := w.reconcile(); out.Deployment == nil || out.Deployment.Restores != "prod-1" || w.runs() != "aa" {
+		t.Errorf("reunion: %+v, runs %s", out, w.runs())
+	}
+}

@@ -1,0 +1,132 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/stella-ops/stella"
+)
+
+// reunite brings what was done without the config repository into the ledger:
+// the same rollback is carried out once more, now with a lock, a record, a
+// proposal and a pin. On the targets there is nothing left to do but to verify,
+// unless one of them was not reached then.
+func (e *Engine) reunite(ctx context.Context, env stella.EnvName, record stella.OfflineRecord, o Options) (Outcome, error) {
+	sc, err := e.look(ctx, env)
+	if err != nil {
+		return Outcome{Sync: stella.SyncUnknown}, err
+	}
+	good, ok := sc.book.Deployment(record.Restores)
+	if !ok || good.Status != stella.Succeeded {
+		err := fmt.Errorf("%s went back to %q without the config repository, and the ledger of %s does not know that: %w", record.Actor, record.Restores, env, stella.ErrConflict)
+		return Outcome{Sync: stella.SyncUnknown}, stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s --detailed', then 'stella rollback %[1]s --to' a deployment that it lists", env))
+	}
+	e.events.notify(Warned{Environment: env, Text: fmt.Sprintf("%s went back to %s without the config repository at %s: %s; that is recorded first",
+		record.Actor, record.Restores, record.StartedAt.UTC().Format(time.RFC3339), record.Reason)})
+	j, err := e.restore(ctx, sc, good, intent{
+		reason: record.Reason, actor: record.Actor, offline: &record,
+		opts: Options{Incident: record.Incident, PullRequest: true, Timeout: o.Timeout},
+	})
+	if err != nil {
+		return Outcome{Sync: stella.SyncUnknown}, err
+	}
+	if j.bad, err = e.ranBefore(ctx, sc, record.From); err != nil {
+		return Outcome{Sync: stella.SyncUnknown}, err
+	}
+	return e.drive(ctx, j)
+}
+
+// ranBefore is what a deployment asked for, to be held; what the branch asks for
+// where that is not known.
+func (e *Engine) ranBefore(ctx context.Context, sc *scene, deployment string) (*source, error) {
+	d, ok := sc.book.Deployment(deployment)
+	if !ok || d.Tree == "" || d.Tree == string(sc.branch.app) {
+		return sc.branch, nil
+	}
+	src, err := e.withApp(ctx, sc.branch, d.Commit, d.Tree)
+	if src == nil {
+		return nil, err
+	}
+	return src, nil // whether it still renders does not matter
+}
+
+// offline is the newest record of what was done on a target without the config
+// repository, nil for none.
+func (s *survey) offline() *stella.OfflineRecord {
+	var newest *stella.OfflineRecord
+	for _, site := range s.sites {
+		if site.err != nil || site.live.Observed == nil || site.live.Observed.Sticker == nil {
+			continue
+		}
+		if rec := site.live.Observed.Sticker.Offline; rec != nil && (newest == nil || rec.StartedAt.After(newest.StartedAt)) {
+			newest = rec
+		}
+	}
+	return newest
+}
+
+// reunitedFirst refuses a command that was planned before what its targets say
+// was known: that is recorded, and a person decides again.
+func (e *Engine) reunitedFirst(ctx context.Context, j *job) error {
+	record := j.in.survey.offline()
+	if record == nil {
+		return nil
+	}
+	out, err := e.reunite(ctx, j.scene.name, *record, j.intent.opts)
+	if err != nil {
+		return err
+	}
+	err = fmt.Errorf("%s went back to %s without the config repository; that is recorded as %s now: %w",
+		record.Actor, record.Restores, orZero(out.Deployment).ID, stella.ErrConflict)
+	return stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", j.scene.name))
+}
+
+func orZero(d *stella.Deployment) stella.Deployment {
+	if d == nil {
+		return stella.Deployment{}
+	}
+	return *d
+}
+
+// met asks the targets of an environment whether something was done on them
+// while the config repository did not answer. It does so once after each outage.
+func (e *Engine) met(ctx context.Context, sc *scene, req ReconcileRequest) *stella.OfflineRecord {
+	e.mu.Lock()
+	known := e.acquainted[sc.name]
+	e.mu.Unlock()
+	if known || req.DryRun || sc.env == nil || sc.book.State.Sequence == 0 {
+		return nil
+	}
+	sv := e.openSites(ctx, sc.project, sc.env, sc.book)
+	for _, s := range sv.sites {
+		if s.err != nil {
+			return sv.offline() // it may have something to say when it is back
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.acquainted[sc.name] = true
+	return sv.offline()
+}
+
+// cutOff notes that the config repository did not answer: whatever happens on
+// the targets from now on is not in the ledger.
+func (e *Engine) cutOff() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.acquainted)
+}
+
+// told is the step that a recorded offline rollback begins with.
+func (r *run) told(rec *stella.OfflineRecord) {
+	if rec == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dep.Steps = append(r.dep.Steps, stella.Step{
+		Name: stella.StepOffline, Status: stella.StepSucceeded, StartedAt: rec.StartedAt,
+		Detail: map[string]any{"record": rec.ID, "actor": rec.Actor, "from": rec.From},
+	})
+}
