@@ -484,3 +484,23 @@ func TestSigningCostsNothingWhereNobodySigns(t *testing.T) {
 		t.Errorf("git ran %d times, want once:\n%s", ran, contents(t, log))
 	}
 }
+
+func BenchmarkSign(b *testing.B) {
+	for name, setup := range map[string]func(s *signs){
+		"off":     func(s *signs) { s.config(b, "commit.gpgSign", "false") },
+		"ssh":     func(s *signs) { s.config(b, "gpg.format", "ssh", "user.signingKey", s.sshKey(b, "id", "")) },
+		"openpgp": func(s *signs) { s.gpgKey(b, "Ana <ana@example.com>", "") },
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := newSigns(b)
+			setup(s)
+			r := openSigning(b, gittest.Bare(b), s)
+			built := draft(b, r)
+			for b.Loop() {
+				if _, err := r.Sign(b.Context(), built); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
