@@ -21,10 +21,10 @@ import (
 
 // The tests of this file are rows of docs/faults.md: what a remote can do.
 
-// openImpatient opens a repository that waits two seconds for anything.
-func openImpatient(t testing.TB, dir, url string) *git.Repo {
+// openWaiting opens a repository that waits so long for anything.
+func openWaiting(t testing.TB, most time.Duration, dir, url string) *git.Repo {
 	t.Helper()
-	r, err := git.Open(t.Context(), git.Options{URL: url, Dir: dir, Getenv: gittest.Getenv(), Timeout: 2 * time.Second})
+	r, err := git.Open(t.Context(), git.Options{URL: url, Dir: dir, Getenv: gittest.Getenv(), Timeout: most})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestAVerdictThatTricklesIsReadBack(t *testing.T) {
 	var f gittest.Faults
 	url, dir := gittest.HTTP(t, bare, &f), t.TempDir()+"/cache"
 	head := fetch(t, openIn(t, dir, url))
-	r := openImpatient(t, dir, url)
+	r := openWaiting(t, 2*time.Second, dir, url)
 	b := commit(t, r, head, "a", "2")
 	f.Add(gittest.Push, 1, f.Trickle(1, time.Hour))
 	update := []git.Update{{Ref: gittest.Branch, Old: head, New: b.Commit}}
@@ -370,7 +370,7 @@ func TestTenMegabytesOfChatterAreHeardOut(t *testing.T) {
 			gittest.Hook(t, bare, "pre-receive", chatter+"; "+exit)
 			gittest.Hook(t, bare, "post-receive", chatter)
 			for _, url := range []string{bare, gittest.HTTP(t, bare, nil)} {
-				r := open(t, url)
+				r := openWaiting(t, 5*time.Minute, t.TempDir()+"/cache", url) // it is a lot to print on a busy machine
 				head := fetch(t, r)
 				b := commit(t, r, head, "a", url)
 				err := r.Push(t.Context(), []git.Update{{Ref: gittest.Branch, Old: head, New: b.Commit}}, b)
