@@ -46,6 +46,9 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 	j.in.plan.Undoes = append([]UndoneCommit{}, why.undoes...)
 	j.in.plan.ExpectedSeconds = lastTook(sc.book, why.kind)
 	j.in.plan.Overrides = declared(want, sc.book, e.cfg.Now())
+	if over := want.over(""); over != "" && why.kind == stella.KindRollback {
+		j.in.plan.Warnings = append(j.in.plan.Warnings, over+": it does not come back with the app of then")
+	}
 	if cand != nil {
 		j.intent.uncommitted = true
 		if why.opts.PlanHash != "" || why.opts.Confirmed {

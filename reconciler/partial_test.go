@@ -359,8 +359,12 @@ func TestAnOverrideEnds(t *testing.T) {
 	if out := w.reconcile(); !out.Nothing {
 		t.Errorf("a second pass: %+v", out)
 	}
-	// The next one takes it out of the file.
+	// The next one takes it out of the file, and going back brings no end back.
 	w.mustPut("web=b")
+	plan, err := w.back(reconciler.RollbackRequest{To: "prod-3", Options: reconciler.Options{DryRun: true}})
+	if err != nil || !strings.Contains(strings.Join(plan.Plan.Warnings, "\n"), "it does not come back") {
+		t.Errorf("the plan is silent about the override of then: %v, %v", plan.Plan, err)
+	}
 	w.mustBack(reconciler.RollbackRequest{Components: []string{"web"}})
 	if text := w.release(); strings.Count(text, "from:") != 1 || strings.Contains(text, "targets:") {
 		t.Errorf("the override that ended is still there:\n%s", text)
