@@ -95,10 +95,10 @@ func (w *wayBack) withShared(ctx context.Context, e *Engine) (*candidate, error)
 		return append([]git.Edit{app}, x.edits...), "What it would be\n", nil
 	}}
 	cand, err := e.build(ctx, c, w.scene.branch)
-	if cand == nil {
+	if cand == nil || err != nil && !isInvalid(err) {
 		return nil, err
 	}
-	return cand, nil //nolint:nilerr // a candidate that does not render says so itself
+	return cand, nil
 }
 
 // neighbours are the other environments that declare shared directories.
