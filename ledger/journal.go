@@ -111,7 +111,13 @@ func readAtMost(f *os.File, most int64) ([]byte, error) {
 
 // Append writes a line and returns when it is on disk. What is too long is cut;
 // a journal that has reached MaxJournalBytes says so once and takes no more.
-func (j *Journal) Append(l JournalLine) error {
+func (j *Journal) Append(l JournalLine) error { return j.append(l, true) }
+
+// Mention is Append that does not wait for the disk: a crash of the machine, not
+// of the process, may lose the line.
+func (j *Journal) Mention(l JournalLine) error { return j.append(l, false) }
+
+func (j *Journal) append(l JournalLine, sync bool) error {
 	line, err := journalLine(l)
 	if err != nil {
 		return err
@@ -130,7 +136,10 @@ func (j *Journal) Append(l JournalLine) error {
 	err = effect.Do("append", j.file.Name(), func() error {
 		n, err := j.file.Write(line)
 		j.size += int64(n)
-		return errors.Join(err, j.file.Sync())
+		if sync && err == nil {
+			err = j.file.Sync()
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("write journal: %w", err)

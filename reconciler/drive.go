@@ -136,11 +136,13 @@ func (r *run) lookAgain(ctx context.Context, j *job) error {
 
 // past adds a step that ended before the deployment had a trace.
 func (r *run) past(name string, from, to time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.dep.Steps = append(r.dep.Steps, stella.Step{
+	s := stella.Step{
 		Name: name, Status: stella.StepSucceeded, StartedAt: from.UTC(), DurationSeconds: to.Sub(from).Seconds(), Detail: map[string]any{},
-	})
+	}
+	r.mu.Lock()
+	r.dep.Steps = append(r.dep.Steps, s)
+	r.mu.Unlock()
+	r.journal.mention(s)
 }
 
 // land pushes the job's commit. Where somebody else's commit came in between,

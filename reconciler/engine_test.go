@@ -222,7 +222,7 @@ prod-3 rollback a succeeded restores prod-1
 			t.Errorf("message lacks %q:\n%s", want, message)
 		}
 	}
-	st, err := w.RollbackStatus(t.Context(), prod)
+	st, err := w.RollbackStatus(t.Context(), prod, "")
 	if err != nil || !st.Agrees {
 		t.Errorf("witnesses: %+v, %v", st.Witnesses, err)
 	}

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"sync"
 
@@ -43,10 +44,7 @@ type checkedOnce struct {
 
 // Check implements Artifacts.
 func (c *checkedOnce) Check(ctx context.Context, a stella.Artifact, p ...artifact.Platform) (artifact.Report, error) {
-	key := a.String()
-	for _, one := range p {
-		key += " " + one.String()
-	}
+	key := fmt.Sprint(a, p)
 	c.mu.Lock()
 	look, ok := c.known[key]
 	if !ok {

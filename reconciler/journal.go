@@ -34,13 +34,18 @@ func openJournal(dir, id string, log *slog.Logger) *journal {
 	return &journal{file: file, dir: dir, id: id, log: log}
 }
 
+// write keeps how a step ended.
 func (j *journal) write(s stella.Step) {
-	if j == nil {
-		return
+	if j != nil {
+		j.warn(j.file.Append(journalLine(s)))
 	}
-	line := ledger.JournalLine{At: s.StartedAt, Step: s.Name, Target: s.Target, Event: string(s.Status), Error: s.Error}
-	if err := j.file.Append(line); err != nil {
-		j.log.Warn("write journal", "deployment", j.id, "err", err)
+}
+
+// mention is for whoever follows: that a step began is not worth a wait for the
+// disk.
+func (j *journal) mention(s stella.Step) {
+	if j != nil {
+		j.warn(j.file.Mention(journalLine(s)))
 	}
 }
 
@@ -48,6 +53,12 @@ func (j *journal) write(s stella.Step) {
 func (j *journal) close() {
 	if j != nil {
 		_ = j.file.Close() // what was to be kept was synced line by line
+	}
+}
+
+func (j *journal) warn(err error) {
+	if err != nil {
+		j.log.Warn("write journal", "deployment", j.id, "err", err)
 	}
 }
 

@@ -60,7 +60,7 @@ func (w *world) wantPinned(out reconciler.Outcome) string {
 	if out := w.reconcile(); !out.Nothing || out.Sync != stella.Pinned || w.runs() != "aa" {
 		w.t.Errorf("a pass under the pin: %+v, runs %s", out, w.runs())
 	}
-	st, err := w.RollbackStatus(w.t.Context(), prod)
+	st, err := w.RollbackStatus(w.t.Context(), prod, "")
 	if err != nil || st.Agrees || st.Witnesses.Git.OK || !st.Witnesses.Ledger.OK || !strings.Contains(st.Witnesses.Git.Error, "merged") {
 		w.t.Errorf("witnesses under the pin: %+v, %v", st.Witnesses, err)
 	}
@@ -83,7 +83,7 @@ func (w *world) wantAgreed(branch string) {
 	if err != nil || b.State.Pin != nil || b.State.Summary.Sync != stella.Synced {
 		w.t.Errorf("the ledger says %+v, pin %+v, %v", b.State.Summary, b.State.Pin, err)
 	}
-	if st, err := w.RollbackStatus(w.t.Context(), prod); err != nil || !st.Agrees {
+	if st, err := w.RollbackStatus(w.t.Context(), prod, ""); err != nil || !st.Agrees {
 		w.t.Errorf("witnesses after the merge: %+v, %v", st.Witnesses, err)
 	}
 }

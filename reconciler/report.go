@@ -257,7 +257,10 @@ type RollbackStatus struct {
 	Environment stella.EnvName     `json:"environment"`
 	Deployment  *stella.Deployment `json:"deployment"` // null when there never was a rollback
 	Agrees      bool               `json:"agrees"`
-	Witnesses   Witnesses          `json:"witnesses"`
+	// Disagree names the witnesses that do not: "git", "ledger", targets by name.
+	Disagree  []string  `json:"disagree"`
+	Driver    *Driver   `json:"driver"` // who carries it out; null once it has ended
+	Witnesses Witnesses `json:"witnesses"`
 }
 
 // Witnesses are the places that know what runs.

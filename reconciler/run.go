@@ -56,6 +56,7 @@ func (r *run) step(ctx context.Context, name, target string, limit time.Duration
 		return err
 	}
 	s := stella.Step{Name: name, Target: target, Status: stella.StepRunning, StartedAt: time.Now().UTC(), Detail: map[string]any{}}
+	r.journal.mention(s)
 	r.notify(StepBegan{Environment: r.dep.Environment, Deployment: r.dep.ID, Step: s})
 	stepCtx, cancel := r.under(ctx, limit)
 	defer cancel()

@@ -6,40 +6,66 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/ledger"
 )
 
-// RollbackStatus asks every witness of an environment's last rollback whether it
-// happened: Git, the ledger, each target's sticker and what really runs there.
-// Where something was deployed after it, or there never was one, it asks about
-// the deployment in effect.
-func (e *Engine) RollbackStatus(ctx context.Context, env stella.EnvName) (RollbackStatus, error) {
+// RollbackStatus asks every witness of a deployment whether it happened: Git,
+// the ledger, each target's sticker and what really runs there. An empty id is
+// the environment's last rollback; where something was deployed after that, or
+// there never was one, the witnesses are asked about the deployment in effect.
+func (e *Engine) RollbackStatus(ctx context.Context, env stella.EnvName, id string) (RollbackStatus, error) {
 	sc, err := e.look(ctx, env)
 	if err != nil {
 		return RollbackStatus{}, err
 	}
-	st := RollbackStatus{Environment: env, Witnesses: Witnesses{Targets: []TargetWitness{}}}
-	st.Deployment = lastRollback(sc.book)
-	want := testified(sc.book, st.Deployment)
+	st := RollbackStatus{Environment: env, Disagree: []string{}, Witnesses: Witnesses{Targets: []TargetWitness{}}}
+	if st.Deployment, err = named(sc.book, id); err != nil {
+		return RollbackStatus{}, err
+	}
+	want := st.Deployment
+	if id == "" {
+		want = testified(sc.book, st.Deployment)
+	}
 	if want == nil {
 		st.Witnesses.Git.Error = "nothing was ever deployed"
+		st.Disagree = append(st.Disagree, "git")
 		return st, nil
 	}
-	st.Witnesses.Git = sc.git(*want)
-	st.Witnesses.Ledger = sc.recorded(*want)
-	st.Agrees = st.Witnesses.Git.OK && st.Witnesses.Ledger.OK
-	if sc.env == nil {
-		st.Agrees = false
-		return st, nil
+	if d := st.Deployment; d != nil {
+		st.Driver = e.driver(sc.ledger, sc.book, *d, time.Now())
+		finer := e.finer(*d)
+		st.Deployment = &finer
 	}
-	for _, s := range e.openSites(ctx, sc.project, sc.env, sc.book).sites {
-		w := witness(s, *want, sc.expected(*want, s.spec.Name), sc.placed(s.spec.Name))
-		st.Agrees = st.Agrees && w.OK
-		st.Witnesses.Targets = append(st.Witnesses.Targets, w)
+	st.Witnesses.Git, st.Witnesses.Ledger = sc.git(*want), sc.recorded(*want)
+	if sc.env != nil {
+		for _, s := range e.openSites(ctx, sc.project, sc.env, sc.book).sites {
+			w := witness(s, *want, sc.expected(*want, s.spec.Name), sc.placed(s.spec.Name))
+			st.Witnesses.Targets = append(st.Witnesses.Targets, w)
+		}
 	}
+	st.Disagree = st.Witnesses.against()
+	st.Agrees = len(st.Disagree) == 0 && sc.env != nil
 	return st, nil
+}
+
+// against names the witnesses that do not agree.
+func (w Witnesses) against() []string {
+	out := []string{}
+	if !w.Git.OK {
+		out = append(out, "git")
+	}
+	if !w.Ledger.OK {
+		out = append(out, "ledger")
+	}
+	for _, t := range w.Targets {
+		if !t.OK {
+			out = append(out, t.Name)
+		}
+	}
+	return out
 }
 
 // testified is the deployment that the witnesses are asked about: the last
@@ -78,8 +104,12 @@ func (sc *scene) git(want stella.Deployment) GitWitness {
 
 func (sc *scene) recorded(want stella.Deployment) LedgerWitness {
 	w := LedgerWitness{Deployment: sc.book.State.Current, Status: want.Status, OK: sc.book.State.Current == want.ID}
-	if !w.OK {
-		w.Error = fmt.Sprintf("%s is %s and not the deployment in effect", want.ID, want.Status)
+	switch {
+	case w.OK:
+	case w.Deployment == "":
+		w.Error = fmt.Sprintf("%s is %s, and nothing that was verified is in effect", want.ID, want.Status)
+	default:
+		w.Error = fmt.Sprintf("%s is %s, and %s is in effect", want.ID, want.Status, w.Deployment)
 	}
 	return w
 }

@@ -130,7 +130,7 @@ func deploymentsView(now time.Time, chosen []stella.Deployment) view {
 }
 
 func deploymentList(now time.Time, all []stella.Deployment) *list {
-	l := &list{columns: columns("DEPLOYMENT", "KIND", "STATUS", "RELEASE", "STARTED", "TOOK", "BY", "REASON", "+RESTORES", "+COMMIT", "+COMPONENTS", "+ERROR")}
+	l := &list{columns: columns("DEPLOYMENT", "KIND", "STATUS", "~RELEASE", "STARTED", "TOOK", "~BY", "~REASON", "+RESTORES", "+COMMIT", "+COMPONENTS", "+ERROR")}
 	for _, d := range all {
 		l.add(text(d.ID), text(string(d.Kind)), styled(styleOfStatus(d.Status), string(d.Status)), text(d.Release), age(now, d.StartedAt),
 			duration(d.DurationSeconds), person(d.Actor), text(d.Reason), text(d.Restores), gitID(d.Commit), text(images(d.Components)), text(d.Error))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,7 @@ import (
 type rollbackStatusOptions struct {
 	app *App
 	environmentFlag
+	followFlags
 }
 
 func newRollbackStatusCmd(a *App) *cobra.Command {
@@ -24,14 +26,18 @@ func newRollbackStatusCmd(a *App) *cobra.Command {
 		Use:   "status [ENV|DEPLOYMENT]",
 		Short: "Say whether a rollback is done: Git, ledger, stickers and processes",
 		Long: "Ask every witness what runs: the branch, the ledger, each target's sticker and its processes. A rollback\n" +
-			"is done when all agree. Without an argument: the last rollback of any environment.",
+			"is done when all agree, and only then the exit code is 0. An environment means its last rollback; no\n" +
+			"argument the last one of any environment. One that still runs is followed on a terminal until it ends;\n" +
+			"elsewhere the answer is no, not yet, unless told --follow. Where its driver died, who that was and the\n" +
+			"command that takes over are shown.",
 		Example: "  stella rollback status production\n  stella rollback status production-42 -o json",
 		Args:    atMostOne,
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
-	o.add(cmd)
+	o.environmentFlag.add(cmd)
+	o.followFlags.add(cmd)
 	a.completeEnvironments(cmd)
-	return exits(cmd, exitsOfQuestion())
+	return exits(cmd, append(exitsOfQuestion(), exitTimeout))
 }
 
 // rollbackStatusDoc is the document of `rollback status`.
@@ -46,16 +52,21 @@ func (o *rollbackStatusOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	env, asked, err := o.app.findRollback(ctx, eng, pick(args, o.name))
+	arg := pick(args, o.name)
+	env, d, err := o.app.findRollback(ctx, eng, arg)
 	if err != nil {
 		return err
 	}
-	status, err := eng.RollbackStatus(ctx, env)
-	if err != nil {
+	if err := o.follow(ctx, o.app, cmd, eng, d); err != nil {
 		return err
 	}
-	if d := status.Deployment; d != nil && asked != nil && asked.ID != d.ID {
-		o.app.note("%s: %s is not the last rollback; this is about %s", env, asked.ID, d.ID)
+	id := ""
+	if d != nil && d.ID == arg {
+		id = arg // named: it may be any deployment
+	}
+	status, err := eng.RollbackStatus(ctx, env, id)
+	if err != nil {
+		return err
 	}
 	err = o.app.print(view{
 		doc:   rollbackStatusDoc{1, status},
@@ -65,7 +76,15 @@ func (o *rollbackStatusOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return answer(status.Agrees, "run 'stella orch env status ENV --detailed' to see what runs where, then 'stella reconcile ENV'")
+	return answer(status.Agrees, nextOfStatus(status))
+}
+
+// nextOfStatus is the command that follows on witnesses that do not agree.
+func nextOfStatus(s reconciler.RollbackStatus) string {
+	if s.Driver != nil {
+		return s.Driver.Next
+	}
+	return "run 'stella orch env status ENV --detailed' to see what runs where, then 'stella reconcile ENV'"
 }
 
 // pick is the argument of a command line, or else the value of --env.
@@ -137,24 +156,49 @@ func newest(ascending []stella.Deployment, fits func(stella.Deployment) bool) *s
 
 func writeWitnesses(p *page, s reconciler.RollbackStatus) {
 	title, style := "all witnesses agree", term.Good
-	if !s.Agrees {
-		title, style = "the witnesses do not agree", term.Bad
+	switch d := s.Deployment; {
+	case s.Agrees:
+	case s.Driver != nil:
+		title, style = fmt.Sprintf("%s is %s and not done", d.ID, d.Status), term.Warn
+	default:
+		title, style = "not all witnesses agree: "+strings.Join(s.Disagree, ", "), term.Bad
 	}
 	p.line(style, "%s: %s", s.Environment, title)
 	if d := s.Deployment; d != nil {
 		p.indented(styleOfStatus(d.Status), "%s", deploymentTitle(*d))
 		p.fields(deploymentFields(p, *d)...)
+		writeDriver(p, s.Driver)
 	} else {
 		p.indented(term.Dim, "no rollback was recorded; this is what runs")
 	}
-	l := &list{columns: columns("WITNESS", "AGREES", "SAYS", "PROBLEM")}
-	l.add(text("Git"), agrees(s.Witnesses.Git.OK), text(gitSays(s.Witnesses.Git)), text(s.Witnesses.Git.Error))
-	l.add(text("ledger"), agrees(s.Witnesses.Ledger.OK), text(ledgerSays(s.Witnesses.Ledger)), text(s.Witnesses.Ledger.Error))
+	l := &list{columns: columns("WITNESS", "AGREES", "~SAYS")}
+	l.add(text("Git"), agrees(s.Witnesses.Git.OK), text(gitSays(s.Witnesses.Git)))
+	l.add(text("ledger"), agrees(s.Witnesses.Ledger.OK), text(ledgerSays(s.Witnesses.Ledger)))
 	for _, t := range s.Witnesses.Targets {
-		l.add(text(t.Name+" sticker"), agrees(t.Sticker.OK), text(t.Sticker.Deployment), text(t.Error))
-		l.add(text(t.Name+" runs"), agrees(t.OK), text(images(t.Running)), text(""))
+		l.add(text(t.Name+" sticker"), agrees(t.Sticker.OK), text(t.Sticker.Deployment))
+		l.add(text(t.Name+" runs"), agrees(t.OK), text(images(t.Running)))
 	}
 	p.list("Witnesses", l)
+	writeDissent(p, s.Witnesses)
+	if s.Driver != nil {
+		writeSteps(p, *s.Deployment, false)
+		p.heading("Next")
+		p.wrapped(term.Plain, indent, s.Driver.Next)
+	}
+}
+
+// writeDissent says in full why witnesses do not agree.
+func writeDissent(p *page, w reconciler.Witnesses) {
+	dissent := func(who, why string) {
+		if why != "" {
+			p.wrapped(term.Bad, indent, who+": "+why)
+		}
+	}
+	dissent("Git", w.Git.Error)
+	dissent("ledger", w.Ledger.Error)
+	for _, t := range w.Targets {
+		dissent(t.Name, t.Error)
+	}
 }
 
 func agrees(ok bool) term.Cell {

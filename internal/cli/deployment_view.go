@@ -24,16 +24,8 @@ func deploymentView(d stella.Deployment, verbose bool) view {
 	return view{
 		doc:   deploymentDoc{1, d},
 		names: []string{d.ID},
-		page:  func(p *page) { writeDeployment(p, d, verbose || p.wide) },
+		page:  func(p *page) { writeTrace(p, known(d), verbose || p.wide) },
 	}
-}
-
-func writeDeployment(p *page, d stella.Deployment, verbose bool) {
-	p.line(styleOfStatus(d.Status), "%s", deploymentTitle(d))
-	p.fields(deploymentFields(p, d)...)
-	writeComponents(p, d.Components)
-	writeTargetResults(p, d.Targets)
-	writeSteps(p, d, verbose)
 }
 
 // deploymentTitle says in one line what happened: "production-42: rollback to
@@ -52,7 +44,7 @@ func deploymentTitle(d stella.Deployment) string {
 		b.WriteString(" (" + d.Release + ")")
 	}
 	b.WriteString(" " + string(d.Status))
-	if !d.Status.Open() {
+	if !d.Status.Open() && d.DurationSeconds > 0 {
 		b.WriteString(" in " + took(d.DurationSeconds))
 	}
 	return b.String()
@@ -67,59 +59,70 @@ func deploymentFields(p *page, d stella.Deployment) []field {
 		{"started", p.moment(d.StartedAt), term.Plain},
 		{"finished", p.instant(d.FinishedAt), term.Plain},
 		{"commit", shortID(d.Commit), term.Plain},
-		{"undoes", shortIDs(d.Reverts), term.Plain},
 		{"supersedes", d.Supersedes, term.Plain},
 		{"forced", strings.Join(d.Forced, ", "), term.Warn},
 	}
 }
 
-func shortIDs(ids []string) string {
-	short := make([]string, len(ids))
-	for i, id := range ids {
-		short[i] = shortID(id)
+// before lists what a component was seen to run before a deployment, once each.
+func before(d stella.Deployment, component string) []string {
+	var all []string
+	for _, t := range d.Targets {
+		if digest := t.Before[component]; digest != "" && !slices.Contains(all, digest) {
+			all = append(all, digest)
+		}
 	}
-	return strings.Join(short, ", ")
+	return all
 }
 
-func writeComponents(p *page, components map[string]string) {
-	l := &list{columns: columns("COMPONENT", "IMAGE")}
-	for _, name := range slices.Sorted(maps.Keys(components)) {
-		l.add(text(name), text(longImage(components[name])))
-	}
-	p.list("Release", l)
-}
+func names(components map[string]string) []string { return slices.Sorted(maps.Keys(components)) }
 
-func writeTargetResults(p *page, targets []stella.TargetResult) {
-	l := &list{columns: columns("TARGET", "RESULT", "BEFORE", "AFTER", "ERROR")}
-	for _, t := range targets {
-		l.add(text(t.Name), styled(styleOfTarget(t.Status), string(t.Status)), text(images(t.Before)), text(images(t.After)), text(t.Error))
+// writeTargetResults is each target in a line, and below it what went wrong in
+// full.
+func writeTargetResults(p *page, d stella.Deployment) {
+	l := &list{columns: columns("TARGET", "RESULT", "~BEFORE", "~AFTER")}
+	for _, t := range d.Targets {
+		l.add(text(t.Name), styled(styleOfTarget(t.Status), string(t.Status)), text(images(t.Before)), text(images(t.After)))
 	}
 	p.list("Targets", l)
+	for _, t := range d.Targets {
+		if t.Error != "" && !strings.Contains(d.Error, t.Error) { // else it was told above
+			p.wrapped(term.Bad, indent, t.Name+": "+t.Error)
+		}
+	}
 }
 
+// writeSteps shows when each step began, counted from the start, and how long it
+// took; what went wrong is below it in full. Verbose adds what each was given and
+// found out, and who it was, when by the clock.
 func writeSteps(p *page, d stella.Deployment, verbose bool) {
-	if !verbose {
-		l := &list{columns: columns("AT", "STEP", "TARGET", "RESULT", "TOOK", "ERROR")}
-		for _, s := range d.Steps {
-			l.add(stepCells(d, s)...)
-		}
-		p.list("Steps", l)
-		return
-	}
 	if len(d.Steps) > 0 {
 		p.heading("Steps")
 	}
+	tries := map[string]int{}
 	for _, s := range d.Steps {
-		p.indented(styleOfStep(s.Status), "%s  %s", offset(d, s), stepLine(s))
-		writeDetail(p, s.Detail)
+		tries[stepName(s)]++
+		line := fmt.Sprintf("%7s  %s", offset(d, s), stepTitle(s))
+		if n := tries[stepName(s)]; n > 1 {
+			line += fmt.Sprintf(" (try %d)", n)
+		}
+		p.indented(styleOfStep(s.Status), "%s", line)
+		if s.Error != "" {
+			p.wrapped(term.Bad, indent+"         ", s.Error)
+		}
+		if verbose {
+			writeDetail(p, s.Detail)
+		}
 	}
 }
 
-func stepCells(d stella.Deployment, s stella.Step) []term.Cell {
-	return []term.Cell{
-		text(offset(d, s)), text(s.Name), text(s.Target), styled(styleOfStep(s.Status), string(s.Status)),
-		duration(s.DurationSeconds), text(s.Error),
+// stepTitle is stepLine without the error, which a page has room for.
+func stepTitle(s stella.Step) string {
+	s.Error = ""
+	if s.Status == stella.StepRunning {
+		return stepName(s) + " running"
 	}
+	return stepLine(s)
 }
 
 // offset is when a step began, counted from its deployment's start: what
@@ -137,12 +140,12 @@ func writeDetail(p *page, detail map[string]any) {
 	for _, key := range slices.Sorted(maps.Keys(detail)) {
 		lines := detailLines(detail[key])
 		if len(lines) == 1 {
-			p.indented(term.Plain, "    %s: %s", key, lines[0])
+			p.indented(term.Plain, "         %s: %s", key, lines[0])
 			continue
 		}
-		p.indented(term.Plain, "    %s:", key)
+		p.indented(term.Plain, "         %s:", key)
 		for _, line := range lines {
-			p.indented(term.Dim, "      %s", line)
+			p.indented(term.Dim, "           %s", line)
 		}
 	}
 }

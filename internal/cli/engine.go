@@ -24,7 +24,9 @@ type reader interface {
 	Plan(ctx context.Context, env stella.EnvName, ref string) (reconciler.Plan, error)
 	HealthCheck(ctx context.Context, env stella.EnvName) (reconciler.HealthReport, error)
 	Ready(ctx context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error)
-	RollbackStatus(ctx context.Context, env stella.EnvName) (reconciler.RollbackStatus, error)
+	RollbackStatus(ctx context.Context, env stella.EnvName, deployment string) (reconciler.RollbackStatus, error)
+	Trace(ctx context.Context, env stella.EnvName, deployment string, logs bool) (reconciler.Trace, error)
+	Follow(ctx context.Context, env stella.EnvName, deployment string, timeout time.Duration) error
 	Book(ctx context.Context, env stella.EnvName) (ledger.Book, error)
 	Books(ctx context.Context) (map[stella.EnvName]ledger.Book, error)
 	FindDeployment(ctx context.Context, envOrDeployment string) (stella.EnvName, *stella.Deployment, error)

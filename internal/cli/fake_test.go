@@ -47,6 +47,8 @@ type fakeEngine struct {
 	waits     bool  // a change waits until its context ends
 	drifted   bool
 	agreesNot bool
+	dead      bool     // whoever drives does not any more
+	followed  []string // ids of deployments
 	stopped   []stella.EnvName
 	got       []reconciler.Options // of the changes that were carried out
 }
@@ -354,54 +356,6 @@ func (f *fakeEngine) HealthCheck(_ context.Context, env stella.EnvName) (reconci
 		c.Error = "status 503, want 200"
 	}
 	return reconciler.HealthReport{Environment: env, Healthy: ok, Checks: []reconciler.CheckResult{c}}, nil
-}
-
-func (f *fakeEngine) Ready(_ context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error) {
-	if len(envs) == 0 {
-		envs = slices.Sorted(maps.Keys(f.books))
-	}
-	all := []reconciler.EnvironmentReadiness{}
-	for _, env := range envs {
-		b, err := f.book(env)
-		if err != nil {
-			return nil, err
-		}
-		r := reconciler.EnvironmentReadiness{Environment: env, CheckedAt: noon(), Ready: len(f.findings) == 0 && !f.agreesNot, Error: f.away}
-		for _, d := range b.Deployments {
-			if f.agreesNot {
-				break
-			}
-			r.Candidates = append(r.Candidates, reconciler.Candidate{
-				Deployment: d.ID, Release: d.Release, VerifiedAt: d.FinishedAt, Ready: len(f.findings) == 0 || len(r.Candidates) > 0,
-			})
-		}
-		if f.agreesNot {
-			r.Blockers = []reconciler.Finding{{Code: reconciler.FindingNowhere, Message: "no older deployment of production was verified", Fix: "deploy another release to production: what runs now is then what it can go back to"}}
-		} else {
-			r.To, r.Candidates[0].Blockers = r.Candidates[0].Deployment, f.findings
-		}
-		all = append(all, r)
-	}
-	return all, f.err
-}
-
-func (f *fakeEngine) RollbackStatus(_ context.Context, env stella.EnvName) (reconciler.RollbackStatus, error) {
-	b, err := f.book(env)
-	if err != nil {
-		return reconciler.RollbackStatus{}, err
-	}
-	ok := !f.agreesNot
-	return reconciler.RollbackStatus{
-		Environment: env, Deployment: newest(b.Deployments, isRollback), Agrees: ok,
-		Witnesses: reconciler.Witnesses{
-			Git:    reconciler.GitWitness{Tree: tree1, Commit: commit2, OK: true},
-			Ledger: reconciler.LedgerWitness{Deployment: "production-2", Status: stella.Succeeded, OK: true},
-			Targets: []reconciler.TargetWitness{{
-				Name: "web-1", Sticker: reconciler.StickerWitness{Deployment: "production-2", OK: ok},
-				Running: map[string]string{"api": "sha256:1111111111111111111111111111111111111111111111111111111111111111"}, OK: ok,
-			}},
-		},
-	}, nil
 }
 
 func (f *fakeEngine) locks(env stella.EnvName) []reconciler.LockStatus {

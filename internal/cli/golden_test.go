@@ -68,7 +68,14 @@ func documentCases() []documentCase {
 		{"rollback-ready-nowhere", "rollback ready --env production", 1, func(f *fakeEngine) { f.agreesNot = true }},
 		{"rollback-ready-unknown", "rollback ready production", 2, func(f *fakeEngine) { f.away = "the ledger does not descend from where it was" }},
 		{"rollback-status", "rollback status production", 0, nil},
+		{"rollback-status-no", "rollback status production", 1, func(f *fakeEngine) { f.agreesNot = true }},
+		{"rollback-status-named", "rollback status production-1", 0, nil},
+		{"rollback-status-running", "rollback status production", 1, (*fakeEngine).running},
+		{"rollback-status-followed", "rollback status production --follow", 0, (*fakeEngine).running},
+		{"rollback-status-dead", "rollback status production-3", 1, func(f *fakeEngine) { f.running(); f.dead = true }},
 		{"rollback-trace", "rollback trace production", 0, nil},
+		{"rollback-trace-verbose", "rollback trace production-2 --verbose", 0, func(f *fakeEngine) { f.broken() }},
+		{"rollback-trace-dead", "rollback trace production", 0, func(f *fakeEngine) { f.running(); f.dead = true }},
 		{"deployments-list", "orch deployments list production", 0, nil},
 		{"deployments-current", "orch deployments current production", 0, nil},
 		{"deployments-show", "orch deployments show production-1", 0, nil},
@@ -191,7 +198,8 @@ func TestDocumentsKeepTheRules(t *testing.T) {
 func nullable(path string) bool {
 	for _, name := range []string{
 		".deployment", ".rollback", ".proposal", ".error", ".pin", ".lock", ".current", ".last", ".sticker",
-		".nextTry", ".checkedAt", ".readyCheckedAt", ".verifiedAt", ".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt", ".until",
+		".nextTry", ".driver", ".renewedAt", ".takeoverAt", ".undone[0].at", ".checkedAt", ".readyCheckedAt", ".verifiedAt",
+		".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt", ".until",
 	} {
 		if strings.HasSuffix(path, name) {
 			return true

@@ -140,7 +140,7 @@ func (p *page) wrap(line string, left int) []string {
 	}
 	var lines []string
 	now := ""
-	for _, word := range strings.Split(line, " ") {
+	for word := range strings.SplitSeq(line, " ") {
 		if now != "" && utf8.RuneCountInString(now)+1+utf8.RuneCountInString(word) > room {
 			lines, now = append(lines, now), word
 			continue

@@ -72,7 +72,7 @@ func stickerWords(p *page, t reconciler.TargetStatus) string {
 }
 
 func componentList(now time.Time, t reconciler.TargetStatus) *list {
-	l := &list{columns: columns("COMPONENT", "DESIRED", "RUNNING", "STATE", "HEALTH", "RESTARTS", "SINCE", "DETAIL")}
+	l := &list{columns: columns("COMPONENT", "DESIRED", "RUNNING", "STATE", "HEALTH", "+RESTARTS", "SINCE", "DETAIL")}
 	for _, c := range t.Components {
 		match := term.Good
 		if digestOf(c.Desired) != digestOf(c.Running) {

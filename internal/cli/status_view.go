@@ -21,7 +21,7 @@ func writeWhy(p *page, s reconciler.EnvironmentStatus) {
 // a line.
 func writeStatus(p *page, s reconciler.EnvironmentStatus) {
 	writeStatusHead(p, s)
-	l := &list{columns: columns("TARGET", "DRIVER", "HEALTH", "SYNC", "DEPLOYMENT", "RUNNING", "PROBLEM")}
+	l := &list{columns: columns("TARGET", "DRIVER", "HEALTH", "SYNC", "DEPLOYMENT", "~RUNNING", "~PROBLEM")}
 	for _, t := range s.Targets {
 		l.add(text(t.Name), text(t.Driver), styled(styleOfHealth(t.Health), string(t.Health)), styled(styleOfSync(t.Sync), string(t.Sync)),
 			text(stickerOf(t).Deployment), text(running(t)), text(targetProblem(t)))
@@ -177,7 +177,7 @@ func writeHolds(p *page, holds []stella.Hold) {
 }
 
 func holdList(now time.Time, holds []stella.Hold) *list {
-	l := &list{columns: columns("HOLD", "ENVIRONMENT", "RELEASE", "FAILED AS", "SINCE", "BY", "REASON", "+TREE", "+RESOURCES")}
+	l := &list{columns: columns("HOLD", "ENVIRONMENT", "RELEASE", "FAILED AS", "SINCE", "~BY", "~REASON", "+TREE", "+RESOURCES")}
 	for _, h := range holds {
 		l.add(text(h.ID), text(string(h.Environment)), text(h.Release), text(h.Deployment), age(now, h.Since), person(h.By), text(h.Reason),
 			gitID(h.Tree), text(strings.Join(h.Resources, " ")))

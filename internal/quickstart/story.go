@@ -150,7 +150,7 @@ func (s *stage) step(ev reconciler.StepEnded) {
 
 // witnesses shows that Git, the ledger, the stickers and the processes agree.
 func (s *stage) witnesses(ctx context.Context) error {
-	st, err := s.engine.RollbackStatus(ctx, Environment)
+	st, err := s.engine.RollbackStatus(ctx, Environment, "")
 	if err != nil {
 		return err
 	}

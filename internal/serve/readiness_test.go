@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -77,7 +78,7 @@ func TestReadinessIsAMetricWithItsTime(t *testing.T) {
 		m := NewMetrics("1.2.3")
 		page := func() string {
 			w := httptest.NewRecorder()
-			m.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+			m.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 			return w.Body.String()
 		}
 		wants := func(when string, lines ...string) {

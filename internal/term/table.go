@@ -50,7 +50,7 @@ func (t *Table) Aligned(s Screen, indent string) error {
 
 // leastWidth is what a flexible column keeps, so that its cells still say
 // something.
-const leastWidth = 12
+const leastWidth = 8
 
 // Fit cuts the cells of flexible columns, the widest first, until a line has no
 // more than so many columns or nothing more gives way. It is for people: what
