@@ -44,11 +44,20 @@ type checkedOnce struct {
 
 // Check implements Artifacts.
 func (c *checkedOnce) Check(ctx context.Context, a stella.Artifact, p ...artifact.Platform) (artifact.Report, error) {
-	key := fmt.Sprint(a, p)
+	return c.once("registry", a, p, func() (artifact.Report, error) { return c.Artifacts.Check(ctx, a, p...) })
+}
+
+// CheckBackup implements Artifacts.
+func (c *checkedOnce) CheckBackup(ctx context.Context, a stella.Artifact, p ...artifact.Platform) (artifact.Report, error) {
+	return c.once("backup", a, p, func() (artifact.Report, error) { return c.Artifacts.CheckBackup(ctx, a, p...) })
+}
+
+func (c *checkedOnce) once(where string, a stella.Artifact, p []artifact.Platform, check func() (artifact.Report, error)) (artifact.Report, error) {
+	key := fmt.Sprint(where, a, p)
 	c.mu.Lock()
 	look, ok := c.known[key]
 	if !ok {
-		look = sync.OnceValues(func() (artifact.Report, error) { return c.Artifacts.Check(ctx, a, p...) })
+		look = sync.OnceValues(check)
 		c.known[key] = look
 	}
 	c.mu.Unlock()

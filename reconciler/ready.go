@@ -127,7 +127,7 @@ func (e *Engine) weigh(ctx context.Context, h *head, env stella.EnvName) (*scene
 // nobody can tell.
 func (e *Engine) candidate(ctx context.Context, sc *scene, good stella.Deployment) (Candidate, error) {
 	c := Candidate{Deployment: good.ID, Release: good.Release, VerifiedAt: good.FinishedAt, Blockers: []Finding{}, Warnings: []string{}}
-	j, err := e.planRollback(ctx, sc, RollbackRequest{Environment: sc.name, To: good.ID})
+	j, err := e.planRollback(ctx, sc, RollbackRequest{Environment: sc.name, To: good.ID, Options: Options{DryRun: true}})
 	switch {
 	case ctx.Err() != nil:
 		return c, context.Cause(ctx)

@@ -19,6 +19,9 @@ type page struct {
 	screen term.Screen
 	now    time.Time
 	wide   bool
+	// width is how many columns there are: tables are cut and prose is broken to
+	// fit. Zero where a program may read it, or all is wanted: nothing is.
+	width int
 	b      strings.Builder
 }
 
@@ -94,8 +97,8 @@ func (p *page) table(l *list) {
 	s := p.screen
 	s.W = &p.b
 	t := l.table(p.wide)
-	if !p.wide {
-		t.Fit(width(s) - len(indent))
+	if p.width > 0 {
+		t.Fit(p.width - len(indent))
 	}
 	// A strings.Builder never fails.
 	_ = t.Aligned(s, indent)
@@ -131,11 +134,10 @@ func (p *page) wrapped(style term.Style, before, s string) {
 var digestRE = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 
 // wrap breaks a line between words so that it fits beside what stands left of
-// it. A word that is too long stays whole: ids and commands are copied. With -o
-// wide nothing is broken.
+// it. A word that is too long stays whole: ids and commands are copied.
 func (p *page) wrap(line string, left int) []string {
-	room := max(width(p.screen)-left, usualWidth/4)
-	if p.wide || utf8.RuneCountInString(line) <= room {
+	room := max(p.width-left, usualWidth/4)
+	if p.width == 0 || utf8.RuneCountInString(line) <= room {
 		return []string{line}
 	}
 	var lines []string

@@ -32,6 +32,9 @@ func (a *App) announce(plan *reconciler.Plan) {
 		return
 	}
 	p := &page{screen: a.err(), now: a.process.Now()}
+	if p.screen.Terminal {
+		p.width = width(p.screen)
+	}
 	writePlan(p, *plan)
 	p.b.WriteByte('\n')
 	// Whoever looks on may have left; the work goes on.
@@ -109,13 +112,13 @@ func count(n int, noun string) string {
 func planCommits(p *page, plan reconciler.Plan) {
 	for _, c := range plan.Undoes {
 		if !c.Also {
-			p.indented(term.Plain, "undoes %s", undone(p, c))
+			p.wrapped(term.Plain, indent, "undoes "+undone(p, c))
 		}
 	}
 	if also := alsoUndone(plan); len(also) > 0 {
 		p.indented(term.Warn, "what else goes with it:")
 		for _, c := range also {
-			p.indented(term.Warn, "  %s", undone(p, c))
+			p.wrapped(term.Warn, indent+indent, undone(p, c))
 		}
 		p.indented(term.Dim, "  '--component' takes back a part only, '--commit' one change only")
 	}

@@ -100,6 +100,9 @@ func (a *App) show(v view) error {
 	format, screen := a.flags.output, a.out()
 	if v.page != nil {
 		p := &page{screen: screen, now: a.process.Now(), wide: format == formatWide}
+		if format == formatTable || format == "" && screen.Terminal {
+			p.width = width(screen)
+		}
 		v.page(p)
 		return p.flush()
 	}

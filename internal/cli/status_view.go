@@ -21,12 +21,17 @@ func writeWhy(p *page, s reconciler.EnvironmentStatus) {
 // a line.
 func writeStatus(p *page, s reconciler.EnvironmentStatus) {
 	writeStatusHead(p, s)
-	l := &list{columns: columns("TARGET", "DRIVER", "HEALTH", "SYNC", "DEPLOYMENT", "~RUNNING", "~PROBLEM")}
+	l := &list{columns: columns("TARGET", "DRIVER", "HEALTH", "SYNC", "DEPLOYMENT", "~RUNNING")}
 	for _, t := range s.Targets {
 		l.add(text(t.Name), text(t.Driver), styled(styleOfHealth(t.Health), string(t.Health)), styled(styleOfSync(t.Sync), string(t.Sync)),
-			text(stickerOf(t).Deployment), text(running(t)), text(targetProblem(t)))
+			text(stickerOf(t).Deployment), text(running(t)))
 	}
 	p.list("Targets", l)
+	for _, t := range s.Targets {
+		if why := targetProblem(t); why != "" {
+			p.wrapped(term.Bad, indent, t.Name+": "+why)
+		}
+	}
 	writeOverrides(p, s.Overrides)
 	writeHolds(p, s.Holds)
 }
