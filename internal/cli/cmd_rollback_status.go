@@ -161,7 +161,7 @@ func writeWitnesses(p *page, s reconciler.RollbackStatus) {
 	case s.Driver != nil:
 		title, style = fmt.Sprintf("%s is %s and not done", d.ID, d.Status), term.Warn
 	default:
-		title, style = "not all witnesses agree: "+strings.Join(s.Disagree, ", "), term.Bad
+		title, style = "the witnesses do not agree: "+strings.Join(s.Disagree, ", "), term.Bad
 	}
 	p.line(style, "%s: %s", s.Environment, title)
 	if d := s.Deployment; d != nil {
