@@ -188,7 +188,7 @@ func TestPartsGoBackOneByOne(t *testing.T) {
 				if out := w.reconcile(); !out.Nothing {
 					t.Errorf("a pass finds something to do: %+v", out)
 				}
-				if st, err := w.RollbackStatus(t.Context(), prod); err != nil || !st.Agrees {
+				if st, err := w.RollbackStatus(t.Context(), prod, ""); err != nil || !st.Agrees {
 					t.Errorf("witnesses %+v, %v", st.Witnesses, err)
 				}
 			}

@@ -15,7 +15,7 @@ func writeOverrides(p *page, overrides []reconciler.DeclaredOverride) {
 }
 
 func overrideList(now time.Time, overrides []reconciler.DeclaredOverride) *list {
-	l := &list{columns: columns("COMPONENTS", "ON", "FROM", "SINCE", "UNTIL", "REASON", "NOTE")}
+	l := &list{columns: columns("~COMPONENTS", "ON", "FROM", "SINCE", "UNTIL", "~REASON", "~NOTE")}
 	for _, o := range overrides {
 		on := "all targets"
 		if len(o.Targets) > 0 {
