@@ -22,7 +22,7 @@ type page struct {
 	// width is how many columns there are: tables are cut and prose is broken to
 	// fit. Zero where a program may read it, or all is wanted: nothing is.
 	width int
-	b      strings.Builder
+	b     strings.Builder
 }
 
 // field is one labelled value of a report; an empty value is left out.
