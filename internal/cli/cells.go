@@ -85,6 +85,15 @@ func duration(seconds float64) term.Cell {
 // shortID is the first twelve digits of a Git object id.
 func shortID(id string) string { return id[:min(12, len(id))] }
 
+// shortIDs lists Git object ids.
+func shortIDs(ids []string) string {
+	short := make([]string, len(ids))
+	for i, id := range ids {
+		short[i] = shortID(id)
+	}
+	return strings.Join(short, ", ")
+}
+
 // person is who did something: the name, and for programs the address as well.
 func person(actor string) term.Cell {
 	name, _, _ := strings.Cut(actor, " <")

@@ -68,10 +68,10 @@ func expected(plan reconciler.Plan) string {
 // planConcerns are what a person must know first.
 func planConcerns(p *page, plan reconciler.Plan) {
 	for i, f := range plan.Findings {
-		p.indented(term.Bad, "refused: %s", f.Message)
+		p.wrapped(term.Bad, indent, "refused: "+f.Message)
 		again := i+1 < len(plan.Findings) && plan.Findings[i+1].Fix == f.Fix
 		if f.Fix != "" && !again {
-			p.indented(term.Plain, "  %s", f.Fix)
+			p.wrapped(term.Plain, indent+indent, f.Fix)
 		}
 	}
 	for _, c := range plan.Crosses {
