@@ -36,8 +36,9 @@ lint: $(GOLANGCI_LINT)
 $(GOLANGCI_LINT): tools/go.mod tools/go.sum
 	cd tools && CGO_ENABLED=0 $(GO) build -trimpath -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-# What the design promises, measured on a generated repository of 50,000 commits
-# and 2,000 environments; some minutes.
+# The time to roll back, on targets of this machine, and what the design
+# promises, on a generated repository of 50,000 commits and 2,000 environments;
+# some minutes. docs/performance.md says what is measured.
 bench:
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/benchmark
 

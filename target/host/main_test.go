@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,6 +41,11 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	flag.Parse()
+	// Tests wait more than they work: for processes, for the disk, for each other.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		return fail(err)
+	}
 	appPath = os.Getenv(appEnv)
 	if appPath != "" {
 		return m.Run()
