@@ -185,24 +185,25 @@ func BenchmarkRollbackToFirstApply(b *testing.B) {
 		}
 		var w stopwatch
 		w.begin()
-		out, err := rollBack(b.Context(), url, dir, env, w.hear)
+		out, err := rollBack(b, url, dir, env, w.hear)
 		w.record(b, what, out, err)
 	}
 }
 
 // rollBack is the command: a plan that is shown, and the same carried out.
-func rollBack(ctx context.Context, url, dir string, env stella.EnvName, notify func(reconciler.Event)) (reconciler.Outcome, error) {
+func rollBack(b *testing.B, url, dir string, env stella.EnvName, notify func(reconciler.Event)) (reconciler.Outcome, error) {
+	b.Helper()
 	e, _, err := engine(url, dir, notify)
 	if err != nil {
 		return reconciler.Outcome{}, err
 	}
 	ask := reconciler.RollbackRequest{Environment: env, Options: reconciler.Options{DryRun: true}}
-	out, err := e.Rollback(ctx, ask)
+	out, err := e.Rollback(b.Context(), ask)
 	if err != nil {
 		return out, err
 	}
 	ask.Options = reconciler.Options{Shown: out.Plan}
-	return e.Rollback(ctx, ask)
+	return e.Rollback(b.Context(), ask)
 }
 
 func BenchmarkStatusFromNothing(b *testing.B) {
