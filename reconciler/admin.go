@@ -214,7 +214,7 @@ func (e *Engine) lockFor(ctx context.Context, sc *scene, sv *survey, purpose str
 	id := nonce()
 	e.hold(id)
 	book, err := sc.ledger.Append(ctx, sc.name, func(b ledger.Book) ([]ledger.Event, error) {
-		takeover, err := e.free(b, sc)
+		takeover, err := e.free(b, sc, Options{})
 		if err != nil {
 			return nil, err
 		}

@@ -58,7 +58,7 @@ func (e *Engine) begin(ctx context.Context, sc *scene, in *inspection, why inten
 	}
 	e.hold(r.lockID)
 	book, err := sc.ledger.Append(ctx, sc.name, func(b ledger.Book) ([]ledger.Event, error) {
-		takeover, err := e.free(b, sc)
+		takeover, err := e.free(b, sc, why.opts)
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +88,7 @@ func (e *Engine) mayWrite(p *configrepo.Project) error {
 }
 
 // free says which stale lock may be taken over, empty for a free environment.
-func (e *Engine) free(b ledger.Book, sc *scene) (takeover string, err error) {
+func (e *Engine) free(b ledger.Book, sc *scene, o Options) (takeover string, err error) {
 	if was, is := sc.book.State, b.State; was.Sequence != is.Sequence || was.Current != is.Current || was.Last != is.Last || len(was.Holds) != len(is.Holds) {
 		now, _ := b.Newest()
 		err := fmt.Errorf("%s changed meanwhile: %s is %s: %w", sc.name, now.ID, now.Status, stella.ErrConflict)
@@ -98,10 +98,17 @@ func (e *Engine) free(b ledger.Book, sc *scene) (takeover string, err error) {
 	if lock == nil {
 		return "", nil
 	}
-	if stale, _ := e.stale(sc.ledger, sc.name, lock); stale {
+	if stale, _ := e.stale(sc.ledger, sc.name, lock); stale || suspected(*lock, o) {
 		return lock.ID, nil
 	}
 	return "", lockedError(sc.name, *lock)
+}
+
+// suspected reports whether a person vouches, by force, that a lock whose lease
+// ran out by the clock is dead: it is not waited for then. A living holder is
+// not hurt: it is fenced off, and knows.
+func suspected(l stella.Lock, o Options) bool {
+	return forced(o, ForceLock) && !l.ByHand && time.Now().After(l.ExpiresAt)
 }
 
 func lockedError(env stella.EnvName, l stella.Lock) error {

@@ -5,9 +5,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/git/gittest"
+	"github.com/stella-ops/stella/ledger"
 	"github.com/stella-ops/stella/reconciler"
 )
 
@@ -150,5 +152,36 @@ func TestWhatNobodyAgreedToDoesNotLand(t *testing.T) {
 	}
 	if log := gittest.Run(t, gittest.Dir(w.bare), "log", "--format=%s", "main"); strings.Contains(log, "Deploy b") {
 		t.Errorf("it landed:\n%s", log)
+	}
+}
+
+func TestASuspectedLockIsSkippedByForceAndALiveOneIsNot(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	w.mustDeploy("b")
+	repo := w.config("bob", nil).Repo
+	leave := func(lease time.Duration) {
+		t.Helper()
+		led := ledger.New(ledger.NewGitStore(repo, ""), ledger.Options{Version: "test", Actor: "bob", Machine: "elsewhere", Lease: lease})
+		if _, err := led.Refresh(t.Context(), prod); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := led.Append(t.Context(), prod, func(ledger.Book) ([]ledger.Event, error) {
+			return []ledger.Event{ledger.Lock{Lock: stella.Lock{Purpose: "deploy"}}}, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leave(time.Hour)
+	o := reconciler.Options{Reason: "bob's machine burned down", Timeout: time.Nanosecond, Force: []string{reconciler.ForceLock}}
+	if _, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod, Options: o}); !errors.Is(err, stella.ErrLocked) {
+		t.Errorf("a lock that lives: %v", err)
+	}
+	if _, err := w.ReleaseLock(t.Context(), string(prod), "gone", true); err != nil {
+		t.Fatal(err)
+	}
+	leave(time.Nanosecond)
+	if out := w.rollback(o); out.Deployment.Status != stella.Succeeded || w.runs() != "aa" {
+		t.Errorf("%+v, runs %s", out.Deployment, w.runs())
 	}
 }

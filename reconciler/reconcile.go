@@ -57,7 +57,7 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Out
 	locked := false
 	if lock != nil {
 		stale, _ := e.stale(sc.ledger, sc.name, lock)
-		locked = !stale
+		locked = !stale && !suspected(*lock, req.Options)
 	}
 	v := sc.decide(locked, req.Retry)
 	out := Outcome{Sync: v.sync, Reason: v.reason}
