@@ -68,7 +68,7 @@ type undo struct {
 	elsewhere []string // what else it changed, which stays
 }
 
-// maxUndone paths of one environment bound an undo as configrepo does reading
+// maxUndoPaths bounds how much of one environment is undone, as configrepo does reading
 // one.
 const maxUndoPaths = 2000
 

@@ -31,7 +31,7 @@ const (
 func (e *Engine) conflicting(ctx context.Context, sc *scene, u *undo, why intent) *job {
 	p := Plan{
 		Environment: sc.name, Commit: string(sc.commit), Tree: string(sc.app), Empty: true, Reverts: why.reverts, Undoes: why.undoes,
-		Files: []FileChange{}, Artifacts: []ArtifactCheck{}, Crosses: []Crossing{}, Targets: []TargetPlan{},
+		Files: []FileChange{}, Artifacts: []ArtifactCheck{}, Crosses: []Crossing{}, Overrides: []DeclaredOverride{}, Targets: []TargetPlan{},
 		Warnings: []string{}, Findings: []Finding{}, Conflicts: []RevertConflict{},
 	}
 	if sc.release != nil {

@@ -281,7 +281,7 @@ func describe(h history) string {
 // TestUndoAgreesWithGitRevert compares with real git on random histories.
 // STELLA_TEST_HISTORIES=20000 tries so many, STELLA_TEST_SEED others.
 func TestUndoAgreesWithGitRevert(t *testing.T) {
-	n, seed := number(t, "STELLA_TEST_HISTORIES", 250), number(t, "STELLA_TEST_SEED", 1)
+	n, seed := number(t, "STELLA_TEST_HISTORIES", 150), number(t, "STELLA_TEST_SEED", 1)
 	count := tally{stricter: map[merge.Why]int{}}
 	const batch = 500
 	for from := 0; from < n && !t.Failed(); from += batch {
