@@ -190,7 +190,7 @@ func (k *crashed) notRestarted(before map[string]process, second result) {
 func (k *crashed) runsDigestsOf(d stella.Deployment) {
 	k.t.Helper()
 	for name, p := range k.allRunning() {
-		_, service, _ := strings.Cut(name, "/")
+		target, service, _ := strings.Cut(name, "/")
 		a, err := stella.ParseArtifact(d.Components[service])
 		if err != nil {
 			k.t.Fatal(err)
@@ -198,6 +198,10 @@ func (k *crashed) runsDigestsOf(d stella.Deployment) {
 		root, err := os.Readlink(fmt.Sprintf("/proc/%d/root", p.PID))
 		if err != nil || !strings.Contains(root, "/releases/"+a.Digest.Hex()) {
 			k.t.Errorf("at %q: process %d of %s has the root %s (%v), want a release of %s", k.fault.effect, p.PID, name, root, err, a)
+		}
+		current, err := os.Readlink(filepath.Join(k.dir, target, "services", service, "current"))
+		if err != nil || !strings.HasPrefix(current, "releases/"+a.Digest.Hex()) {
+			k.t.Errorf("at %q: what is current on %s is %s (%v), want a release of %s", k.fault.effect, target, current, err, a)
 		}
 	}
 }

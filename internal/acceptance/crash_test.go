@@ -315,8 +315,15 @@ func readyToDeploy(suffix string) func(k *crashed) []string {
 	}
 }
 
+// deployed: either the deploy went on, or it never got to the branch and can be
+// asked for again, or a target could not be changed and it was taken back.
 func (k *crashed) deployed(begun, then result) {
 	k.t.Helper()
+	const takenBack = 3
+	if begun.code == takenBack {
+		k.deployedBadly(begun, then)
+		return
+	}
 	if then.code != 0 {
 		k.t.Fatalf("at %q %s\nthen %s", k.fault.effect, begun, then)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -199,6 +200,31 @@ func (h *Host) clear(ctx context.Context, s service) error {
 	return nil
 }
 
+// straighten undoes what an apply that was broken off before it stopped the old
+// process has begun: where the old one is wanted again, there is no action that
+// would.
+func (h *Host) straighten(service string) error {
+	spec, err := h.lay.readSpec(service)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it never ran
+	}
+	if err != nil {
+		return err
+	}
+	if err := h.link(service, spec.Release); err != nil {
+		return err
+	}
+	for _, left := range []string{h.lay.nextSpec(service), h.lay.current(service) + ".next"} {
+		if _, err := os.Lstat(left); err != nil {
+			continue
+		}
+		if err := durable.Remove(left); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // link points `current` at a release, atomically.
 func (h *Host) link(service, release string) error {
 	target := filepath.Join("releases", release)
@@ -211,10 +237,9 @@ func (h *Host) link(service, release string) error {
 // placeSpec makes the next spec the one that the shim reads. Holding the shim's
 // own lock proves that none lives.
 func (h *Host) placeSpec(ctx context.Context, service string) error {
-	// What a shim that was killed had just forked has its lock until it comes to
-	// its exec.
-	const most = 200 * time.Millisecond
-	ctx, cancel := context.WithTimeout(ctx, most)
+	// A shim that is seen to have ended has its lock until the last of its threads
+	// is gone, and so has what it had just forked; a busy machine takes its time.
+	ctx, cancel := context.WithTimeout(ctx, stopSlack)
 	defer cancel()
 	lock, err := durable.WaitLock(ctx, h.lay.shimLock(service))
 	if err != nil {
@@ -261,6 +286,9 @@ func (h *Host) finish(ctx context.Context, o stella.Order, d desiredSet) error {
 	}
 	for _, name := range services {
 		if _, wanted := d.service(name); wanted {
+			if err := h.straighten(name); err != nil {
+				return fmt.Errorf("straighten %s: %w", name, err)
+			}
 			continue
 		}
 		if _, lives := h.lay.shimOf(name); lives || len(h.processesOf(name)) > 0 {

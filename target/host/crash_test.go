@@ -3,16 +3,19 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/durable"
 )
 
 // TestAKilledApplyIsFinishedByTheNext kills a stella with SIGKILL before every
@@ -92,6 +95,60 @@ func TestAnApplyRemovesWhatAKilledOneWasWriting(t *testing.T) {
 		if _, err := os.Lstat(stray); err == nil {
 			t.Errorf("%s is still there", stray)
 		}
+	}
+}
+
+func TestAnApplyUndoesWhatABrokenOffOneBegan(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"link", "stop"} {
+		s := newScene(t)
+		one, two := s.image(t, "1"), s.image(t, "2")
+		s.deploy(t, serviceOf("web", one))
+		link, err := os.Readlink(s.lay.current("web"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.trip = func(effect string, done bool) error {
+			if effect == at && !done {
+				return errors.New("no space left")
+			}
+			return nil
+		}
+		s.fence++
+		o := orderOf(s.fence, stella.OpUpdate, stateOf(serviceOf("web", two)), "service/web")
+		if err := s.Apply(t.Context(), o, nil); err == nil {
+			t.Fatal("the apply was not broken off")
+		}
+		s.trip = nil
+		s.deploy(t, serviceOf("web", one)) // has nothing to do
+		if now, err := os.Readlink(s.lay.current("web")); err != nil || now != link {
+			t.Errorf("broken off at %s: current is %s, %v, want %s, which runs", at, now, err, link)
+		}
+		s.checkNothingStray(t, "web")
+	}
+}
+
+func TestAShimsLockMayOutliveIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	one, two := s.image(t, "1"), s.image(t, "2")
+	s.deploy(t, serviceOf("web", one))
+	held := false
+	s.trip = func(effect string, done bool) error {
+		if effect != "place" || done {
+			return nil
+		}
+		lock, err := durable.TryLock(s.lay.shimLock("web"))
+		if err != nil {
+			return err
+		}
+		held = true
+		time.AfterFunc(time.Second, func() { _ = lock.Unlock() }) // a thread that is slow to end
+		return nil
+	}
+	s.deploy(t, serviceOf("web", two))
+	if !held {
+		t.Error("nobody held the lock")
 	}
 }
 
