@@ -146,8 +146,8 @@ func enumerate(t *testing.T, s scenario, mode string, effects stride) {
 	if s.from != "" {
 		before = k.effectsBefore(s.from)
 	}
-	// Lists of deployments have the last hundred; a round makes three.
-	const most = 25
+	// Lists of deployments have the last hundred; a round makes up to four.
+	const most = 20
 	tried := 0
 	for n := before + effects.first; n <= before+effects.last; n += effects.step {
 		if k == nil {
