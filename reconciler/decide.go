@@ -69,6 +69,12 @@ func (f facts) owes() bool {
 	})
 }
 
+// interrupted reports whether the newest deployment is a rollback to the head's
+// content that did not come to its end: of a part, or of one commit, as of all.
+func (f facts) interrupted() bool {
+	return f.tried() && f.newest.Kind == stella.KindRollback && (f.newest.Status == stella.Aborted || f.newest.Status == stella.Running)
+}
+
 // restored is the deployment that the newest one goes back to, nil for none.
 func (f facts) restored() *stella.Deployment {
 	d, ok := f.scene.book.Deployment(f.newest.Restores)
@@ -184,6 +190,15 @@ func rules() []rule {
 				return verdict{
 					act: actApply, sync: stella.OutOfSync, kind: stella.KindRollback, restores: d,
 					reason: fmt.Sprintf("commit %.12s brings back %s", f.scene.commit, d.ID),
+				}
+			},
+		},
+		{
+			"a rollback was interrupted", func(f facts) bool { return f.interrupted() },
+			func(f facts) verdict {
+				return verdict{
+					act: actApply, sync: stella.OutOfSync, kind: stella.KindRollback, restores: f.restored(),
+					reason: fmt.Sprintf("%s did not end", f.newest.ID),
 				}
 			},
 		},

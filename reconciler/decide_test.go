@@ -107,6 +107,10 @@ func TestDecide(t *testing.T) {
 		"a revert after a failure brings the verified release back": {
 			head: "A", history: []past{{deploy, "A", good}, {deploy, "B", stella.Failed}}, want: got{actApply, stella.OutOfSync, rollback, "prod-1"},
 		},
+		"a rollback of a part whose driver died is finished as a rollback": {
+			head: "C", history: []past{{deploy, "A", good}, {deploy, "B", good}, {rollback, "C", stella.Running}},
+			want: got{actApply, stella.OutOfSync, rollback, ""},
+		},
 		"a rollback whose driver died is finished as one": {
 			head: "A", history: []past{{deploy, "A", good}, {deploy, "B", stella.Failed}, {rollback, "A", stella.Aborted}},
 			want: got{actApply, stella.OutOfSync, rollback, "prod-1"},

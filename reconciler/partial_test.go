@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -299,6 +300,36 @@ func TestAPartThatWentBackIsHeldAndTheRestIsNot(t *testing.T) {
 	w.want("a: api=b web=c; b: api=b web=c")
 	if st := w.status(); len(st.Holds) != 0 || st.Sync != stella.Synced {
 		t.Errorf("status %s, holds %+v", st.Sync, st.Holds)
+	}
+}
+
+func TestAPartWhoseDriverDiedIsFinishedAndHeld(t *testing.T) {
+	w := newPartWorld(t)
+	w.mustPut("api=b", "web=b")
+	block, begun := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.machines["a"].block = block
+	w.machines["a"].prepared = func() { once.Do(func() { close(begun) }) }
+	dead := make(chan error, 1)
+	go func() {
+		_, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod, Components: []string{"api"}, Targets: []string{"a"}})
+		dead <- err
+	}()
+	<-begun
+	w.machines["a"].mu.Lock()
+	w.machines["a"].block = nil // for everybody but the one that waits already
+	w.machines["a"].mu.Unlock()
+	config := w.config("bob", nil)
+	config.Alone = true // the other engine of this process counts as dead
+	out, err := reconciler.New(config).Reconcile(t.Context(), reconciler.ReconcileRequest{Environment: prod})
+	if err != nil || out.Deployment == nil || out.Deployment.Kind != stella.KindRollback {
+		t.Fatalf("%+v, %v", out.Deployment, err)
+	}
+	close(block)
+	<-dead
+	w.want("a: api=a web=b; b: api=b web=b")
+	if holds := w.status().Holds; len(holds) != 1 || len(holds[0].Resources) != 1 || !strings.HasPrefix(holds[0].Resources[0], "a/service/api@") {
+		t.Errorf("holds %+v", holds)
 	}
 }
 
