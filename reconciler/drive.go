@@ -59,6 +59,11 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 			return nil, err
 		}
 		j.in.plan.Files = files
+		if why.opts.DryRun {
+			if err := describeFiles(ctx, sc.branch.tree, want.tree, files); err != nil {
+				return nil, err
+			}
+		}
 	}
 	j.scene = &scene{source: want, branch: branch, ledger: sc.ledger, book: sc.book}
 	j.checked = time.Now()

@@ -137,6 +137,9 @@ func (x *extras) join(ctx context.Context, j *job, sc *scene) error {
 		return nil
 	}
 	files, err := x.files(ctx, sc.branch.tree, j.cand.want.tree)
+	if err == nil && j.intent.opts.DryRun {
+		err = describeFiles(ctx, sc.branch.tree, j.cand.want.tree, files)
+	}
 	j.also = x
 	j.in.plan.Files = append(j.in.plan.Files, files...)
 	j.in.plan.Hash = x.sealed(j.in.plan.Hash)

@@ -75,6 +75,9 @@ type UndoneCommit struct {
 type FileChange struct {
 	Path string `json:"path"`
 	Op   string `json:"op"` // add | modify | delete
+	// Diff is how its text changes, in unified format; empty where it is no text,
+	// or too long to be read.
+	Diff string `json:"diff"`
 }
 
 // ArtifactCheck says whether an image can be had.

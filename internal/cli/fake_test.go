@@ -220,7 +220,10 @@ func (f *fakeEngine) plan(env stella.EnvName) reconciler.Plan {
 	change := stella.Change{Resource: "service/api", Class: stella.Modified, Path: "/image", Desired: oldImage, Live: newImage, Severity: stella.SeverityCritical}
 	return reconciler.Plan{
 		Environment: env, Commit: commit2, Tree: tree1, Release: "2.3.0", Hash: planHash, Reverts: f.reverts, Undoes: f.undoes(),
-		Files:     []reconciler.FileChange{{Path: "envs/production/app/release.yaml", Op: "modify"}},
+		Files: []reconciler.FileChange{{
+			Path: "envs/production/app/release.yaml", Op: "modify",
+			Diff: "--- a/release.yaml\n+++ b/release.yaml\n@@ -3,3 +3,3 @@\n kind: Release\n-version: 2.4.0\n+version: 2.3.0\n components:\n",
+		}},
 		Artifacts: []reconciler.ArtifactCheck{{Image: oldImage, Available: len(f.findings) == 0, Where: "registry"}},
 		Targets: []reconciler.TargetPlan{{Target: "web-1", Batch: 1, Changes: []stella.Change{change}, Actions: []stella.Action{{
 			Op: stella.OpUpdate, Resource: stella.Resource{ID: "service/api", Fields: map[string]any{"image": oldImage}}, Cause: "image differs", Changes: []stella.Change{change},

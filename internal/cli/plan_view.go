@@ -124,6 +124,24 @@ func planCommits(p *page, plan reconciler.Plan) {
 	}
 	for _, f := range plan.Files {
 		p.indented(term.Plain, "%s %s", f.Op, f.Path)
+		fileDiff(p, f.Diff)
+	}
+}
+
+// fileDiff shows how a file's text changes, without the names that were just
+// said.
+func fileDiff(p *page, diff string) {
+	for line := range strings.Lines(diff) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "--- "), strings.HasPrefix(line, "+++ "):
+		case strings.HasPrefix(line, "+"):
+			p.indented(term.Good, "  %s", line)
+		case strings.HasPrefix(line, "-"):
+			p.indented(term.Bad, "  %s", line)
+		default:
+			p.indented(term.Dim, "  %s", line)
+		}
 	}
 }
 
