@@ -260,17 +260,25 @@ func (r *run) succeeded(ctx context.Context, out Outcome) (Outcome, error) {
 	d, err := r.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event {
 		return append(r.outcome(b, d, hold), r.lifted(b, d)...)
 	})
-	out.Deployment, out.Commit, out.Sync = &d, d.Commit, stella.Synced
+	out.Deployment, out.Commit = &d, d.Commit
+	r.stands(d, &out)
+	return out, err
+}
+
+// stands says where the environment stands after a deployment that worked.
+func (r *run) stands(d stella.Deployment, out *Outcome) {
+	pin := r.scene.pinned()
 	switch {
 	case d.Status == stella.Partial:
 		out.Sync, out.Reason = stella.SyncPartial, "targets are owed"
-	case r.scene.pinned() != nil:
+	case pin != nil:
 		out.Sync, out.Reason = stella.Pinned, r.scene.pinReason()
+	default:
+		out.Sync, out.Reason = stella.Synced, ""
 	}
-	if p := r.scene.pinned(); p != nil && d.Kind == stella.KindRollback {
-		out.Proposal = proposal(*p)
+	if pin != nil && d.Kind == stella.KindRollback {
+		out.Proposal = proposal(*pin)
 	}
-	return out, err
 }
 
 // holding is what to hold from now on: what a rollback went away from, as soon

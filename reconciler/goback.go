@@ -81,11 +81,8 @@ func (r *run) goBack(ctx context.Context, good stella.Deployment, out Outcome) (
 	back.end(ctx, err)
 	done, recordErr := back.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event { return back.outcome(b, d, nil) })
 	out.Rollback = &done
-	switch pin := back.scene.pinned(); {
-	case err == nil && pin != nil:
-		out.Sync, out.Reason, out.Proposal = stella.Pinned, back.scene.pinReason(), proposal(*pin)
-	case err == nil:
-		out.Sync, out.Reason = stella.Synced, ""
+	if err == nil {
+		back.stands(done, &out)
 	}
 	return out, recordErr
 }
