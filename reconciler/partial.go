@@ -27,6 +27,12 @@ func (e *Engine) restorePart(ctx context.Context, sc *scene, req RollbackRequest
 		return nil, stella.WithHint(fmt.Errorf("cannot restore a part of %s: %w", sc.name, sc.invalid),
 			fmt.Sprintf("correct it, or go back as a whole with 'stella rollback %s'", sc.name))
 	}
+	if sc.pinned() != nil {
+		// An override on top of what waits for review would be two changes at once,
+		// and one that was never verified: it could not be pinned either.
+		err := fmt.Errorf("cannot restore a part of %s: it is %s: %w", sc.name, sc.pinReason(), stella.ErrRefused)
+		return nil, stella.WithHint(err, fmt.Sprintf("merge that first, or go back as a whole with 'stella rollback %s --to …'", sc.name))
+	}
 	p, err := newPart(sc, req, e.cfg.Now())
 	if err != nil {
 		return nil, err

@@ -416,3 +416,21 @@ func TestAnOldOverrideIsPointedAt(t *testing.T) {
 		t.Errorf("%s: %q, %+v", st.Sync, st.Reason, st.Overrides)
 	}
 }
+
+func TestAPartIsNotRestoredOnTopOfAPin(t *testing.T) {
+	w := newPartWorld(t)
+	w.mustPut("api=b")
+	w.mustPut("web=b")
+	if out := w.rollback(reconciler.Options{PullRequest: true}); out.Sync != stella.Pinned {
+		t.Fatalf("%+v", out)
+	}
+	for name, o := range map[string]reconciler.Options{"pushed": {}, "proposed": {PullRequest: true}} {
+		t.Run(name, func(t *testing.T) {
+			_, err := w.back(reconciler.RollbackRequest{Components: []string{"api"}, Options: o})
+			if !errors.Is(err, stella.ErrRefused) || !strings.Contains(err.Error(), "pinned to prod-2") || stella.Hint(err) == "" {
+				t.Errorf("%v, hint %q", err, stella.Hint(err))
+			}
+		})
+	}
+	w.want("a: api=b web=a; b: api=b web=a")
+}
