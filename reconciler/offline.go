@@ -120,6 +120,14 @@ func (e *Engine) planOffline(ctx context.Context, sc *scene, req RollbackRequest
 	if err != nil {
 		return nil, err
 	}
+	back := waryOfApp(sc, good, j, " --offline")
+	differ, err := back.differing(ctx)
+	if err != nil {
+		return nil, cannotRestore(good.ID, err)
+	}
+	for _, dir := range differ {
+		back.warn("shared directory %s is not what it was for %s, and stays as it is", dir, good.ID)
+	}
 	for _, a := range j.in.plan.Artifacts {
 		if a.Available && a.Where != whereTarget {
 			j.in.find(FindingArtifact, "", a.Image+" is not kept on every target that needs it", "name a release that is, with --to, or wait for the config repository")

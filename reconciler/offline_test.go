@@ -85,7 +85,8 @@ func TestOfflineIsOnlyForWhatTheTargetsStillHave(t *testing.T) {
 	w.keep("b")
 	w.reconcile()
 	w.mustDeploy("b")
-	defer w.cutOff()()
+	restore := w.cutOff()
+	defer restore()
 	out, err := w.offline(reconciler.Options{})
 	if !errors.Is(err, stella.ErrRefused) || w.runs() != "bb" || len(out.Plan.Findings) == 0 {
 		t.Errorf("%v, runs %s", err, w.runs())
@@ -158,5 +159,99 @@ func TestWhoHeldTheLockIsFencedOffByAnOfflineRollback(t *testing.T) {
 	}
 	if out := w.reconcile(); out.Deployment == nil || out.Deployment.Restores != "prod-1" || w.runs() != "aa" {
 		t.Errorf("reunion: %+v, runs %s", out, w.runs())
+	}
+}
+
+// goesOffline rolls back without the config repository, which is back afterwards.
+func (w *world) goesOffline(to string) error {
+	w.t.Helper()
+	restore := w.cutOff()
+	defer restore()
+	_, err := w.Rollback(w.t.Context(), reconciler.RollbackRequest{
+		Environment: prod, Offline: true, To: to, Options: reconciler.Options{Reason: "everything is on fire"},
+	})
+	return err
+}
+
+func TestOfflineIsOnlyForWhatWasVerified(t *testing.T) {
+	w := newWorld(t, "onFailure: rollback", "onFailure: pause")
+	w.keep("a", "b", "c")
+	w.reconcile()
+	w.machines["a"].sick[string(digestOf("b"))] = true
+	w.machines["b"].sick[string(digestOf("b"))] = true
+	if _, err := w.deploy("b"); err != nil {
+		t.Fatal(err)
+	}
+	w.mustDeploy("c")
+	if err := w.goesOffline("prod-2"); !errors.Is(err, stella.ErrRefused) || !strings.Contains(err.Error(), "never verified") || w.runs() != "cc" {
+		t.Errorf("back to what failed: %v, runs %s", err, w.runs())
+	}
+}
+
+func TestARecordThatNobodyCanPlaceDoesNotStopARollback(t *testing.T) {
+	w := newWorld(t)
+	w.keep("a", "b")
+	w.reconcile()
+	w.mustDeploy("b")
+	if err := w.goesOffline(""); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range w.machines {
+		m.sticker.Offline.Restores = "prod-7" // the ledger was lost, and begun anew
+	}
+	_, err := w.Reconcile(t.Context(), reconciler.ReconcileRequest{Environment: prod, Automatic: true})
+	if !errors.Is(err, stella.ErrConflict) || !strings.Contains(stella.Hint(err), "stella rollback prod --to") {
+		t.Fatalf("a pass decides by itself: %v, hint %q", err, stella.Hint(err))
+	}
+	out, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod, To: "prod-1"})
+	if err != nil || out.Deployment.Status != stella.Succeeded || w.runs() != "aa" || w.machines["a"].sticker.Offline != nil {
+		t.Errorf("what the hint says: %+v, %v, runs %s", out.Deployment, err, w.runs())
+	}
+	if out := w.reconcile(); !out.Nothing {
+		t.Errorf("afterwards: %+v", out)
+	}
+}
+
+func TestATargetThatComesBackWithAnOldRecordGoesForwardWithTheOthers(t *testing.T) {
+	w := newWorld(t)
+	w.keep("a", "b")
+	w.reconcile()
+	w.mustDeploy("b")
+	if err := w.goesOffline(""); err != nil {
+		t.Fatal(err)
+	}
+	w.machines["b"].down = true
+	if out := w.reconcile(); out.Deployment == nil || out.Deployment.Status != stella.Partial {
+		t.Fatalf("reunion without b: %+v, %+v", out, out.Deployment)
+	}
+	w.machines["b"].down = false
+	w.mustDeploy("c")
+	if w.runs() != "cc" || w.machines["b"].sticker.Offline != nil {
+		t.Errorf("runs %s, sticker %+v", w.runs(), w.machines["b"].sticker)
+	}
+	w.wantHistory(`
+prod-1 deploy a succeeded
+prod-2 deploy b succeeded
+prod-3 rollback a partial restores prod-1
+prod-4 deploy c succeeded
+`)
+}
+
+func TestOfflineAsksWhatEveryRollbackAsks(t *testing.T) {
+	w := newWorld(t, "rollout:", "irreversible: [{version: b, reason: drops a column}]\nrollout:")
+	w.keep("a", "b")
+	w.reconcile()
+	w.mustDeploy("b")
+	err := w.goesOffline("")
+	if !errors.Is(err, stella.ErrRefused) || !strings.Contains(stella.Hint(err), "--offline --to prod-1 --cross b") || w.runs() != "bb" {
+		t.Fatalf("across what is irreversible: %v, hint %q, runs %s", err, stella.Hint(err), w.runs())
+	}
+	restore := w.cutOff()
+	defer restore()
+	_, err = w.Rollback(t.Context(), reconciler.RollbackRequest{
+		Environment: prod, Offline: true, Scope: reconciler.Scope{Cross: []string{"b"}}, Options: reconciler.Options{Reason: "it can live with that"},
+	})
+	if err != nil || w.runs() != "aa" {
+		t.Errorf("told to cross it: %v, runs %s", err, w.runs())
 	}
 }

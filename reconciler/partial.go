@@ -66,7 +66,7 @@ func (e *Engine) restorePart(ctx context.Context, sc *scene, req RollbackRequest
 	if err != nil {
 		return nil, err
 	}
-	waryOfPart(sc, oldestOf(ways), j, p.flags())
+	waryOfApp(sc, oldestOf(ways), j, p.flags())
 	j.in.plan.Warnings = append(j.in.plan.Warnings, p.warnings(ways, cand.want)...)
 	return j, nil
 }

@@ -24,13 +24,15 @@ func (e *Engine) wary(ctx context.Context, sc *scene, good stella.Deployment, j 
 	return j, back.shared(ctx, e)
 }
 
-// waryOfPart is wary for a rollback of some components or targets: what lies
-// outside the app stays as it is. part are the flags that name the part.
-func waryOfPart(sc *scene, good stella.Deployment, j *job, part string) {
-	back := &wayBack{inspection: j.in, scene: sc, good: good, scope: j.intent.scope, part: part}
+// waryOfApp is wary for a rollback that leaves what lies outside the app as it
+// is: of some components or targets, or without the config repository. flags are
+// how the command asks for that.
+func waryOfApp(sc *scene, good stella.Deployment, j *job, flags string) *wayBack {
+	back := &wayBack{inspection: j.in, scene: sc, good: good, scope: j.intent.scope, flags: flags}
 	back.verified()
 	back.irreversible()
 	back.stateful()
+	return back
 }
 
 // wayBack is a rollback while it is looked at.
@@ -40,12 +42,12 @@ type wayBack struct {
 	scene *scene
 	good  stella.Deployment
 	scope Scope
-	part  string // flags, with a space before; empty for all of it
+	flags string // that the command has besides, with a space before; empty for none
 }
 
 // again is the command that goes the same way with something more.
 func (w *wayBack) again(more string) string {
-	return fmt.Sprintf("stella rollback %s%s --to %s %s", w.scene.name, w.part, w.good.ID, more)
+	return fmt.Sprintf("stella rollback %s%s --to %s %s", w.scene.name, w.flags, w.good.ID, more)
 }
 
 func (w *wayBack) verified() {

@@ -22,7 +22,7 @@ func (e *Engine) Reconcile(ctx context.Context, req ReconcileRequest) (Outcome, 
 		}
 		out, err := e.pass(ctx, sc, req)
 		waits := errors.Is(err, stella.ErrLocked) && !req.Automatic && !req.DryRun
-		lost := errors.Is(err, stella.ErrConflict) && !errors.Is(err, errOtherPlan) && out.Deployment == nil
+		lost := errors.Is(err, stella.ErrConflict) && !errors.Is(err, errOtherPlan) && !errors.Is(err, errUnplaced) && out.Deployment == nil
 		if conflicts++; !waits && (!lost || conflicts > maxConflicts) {
 			return out, err
 		}
@@ -122,7 +122,7 @@ func (e *Engine) carryOutPass(ctx context.Context, j *job, req ReconcileRequest)
 	if req.DryRun {
 		return out, nil
 	}
-	if record := j.in.survey.offline(); record != nil {
+	if record := j.in.survey.offline(j.scene.book); record != nil {
 		return e.reunite(ctx, j.scene.name, *record, req.Options)
 	}
 	if err := refused("reconcile "+string(j.scene.name), j.in.plan, req.Options); err != nil {

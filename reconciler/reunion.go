@@ -2,11 +2,18 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/ledger"
 )
+
+// errUnplaced: a record names a deployment that the ledger does not have as
+// verified. Only a person can say what is wanted now: with a rollback.
+var errUnplaced = fmt.Errorf("to what the ledger does not have as verified: %w", stella.ErrConflict)
 
 // reunite brings what was done without the config repository into the ledger:
 // the same rollback is carried out once more, now with a lock, a record, a
@@ -19,7 +26,7 @@ func (e *Engine) reunite(ctx context.Context, env stella.EnvName, record stella.
 	}
 	good, ok := sc.book.Deployment(record.Restores)
 	if !ok || good.Status != stella.Succeeded {
-		err := fmt.Errorf("%s went back to %q without the config repository, and the ledger of %s does not know that: %w", record.Actor, record.Restores, env, stella.ErrConflict)
+		err := fmt.Errorf("%s went back to %q without the config repository, %w", record.Actor, record.Restores, errUnplaced)
 		return Outcome{Sync: stella.SyncUnknown}, stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s --detailed', then 'stella rollback %[1]s --to' a deployment that it lists", env))
 	}
 	e.events.notify(Warned{Environment: env, Text: fmt.Sprintf("%s went back to %s without the config repository at %s: %s; that is recorded first",
@@ -52,28 +59,44 @@ func (e *Engine) ranBefore(ctx context.Context, sc *scene, deployment string) (*
 }
 
 // offline is the newest record of what was done on a target without the config
-// repository, nil for none.
-func (s *survey) offline() *stella.OfflineRecord {
+// repository, nil for none. A target that comes back late still has one that the
+// ledger has by now: that is no news, and what came after it stays.
+func (s *survey) offline(b ledger.Book) *stella.OfflineRecord {
 	var newest *stella.OfflineRecord
 	for _, site := range s.sites {
 		if site.err != nil || site.live.Observed == nil || site.live.Observed.Sticker == nil {
 			continue
 		}
-		if rec := site.live.Observed.Sticker.Offline; rec != nil && (newest == nil || rec.StartedAt.After(newest.StartedAt)) {
+		if rec := site.live.Observed.Sticker.Offline; rec != nil && !reunited(b, rec.ID) && (newest == nil || rec.StartedAt.After(newest.StartedAt)) {
 			newest = rec
 		}
 	}
 	return newest
 }
 
+// reunited reports whether the ledger has a record of what was done without it.
+// A reunion that broke off before its end counts for nothing: it is made again.
+func reunited(b ledger.Book, record string) bool {
+	return slices.ContainsFunc(b.Deployments, func(d stella.Deployment) bool {
+		ended := d.Status == stella.Succeeded || d.Status == stella.Partial || d.Status == stella.Failed
+		return ended && slices.ContainsFunc(d.Steps, func(s stella.Step) bool {
+			return s.Name == stella.StepOffline && s.Detail["record"] == record
+		})
+	})
+}
+
 // reunitedFirst refuses a command that was planned before what its targets say
 // was known: that is recorded, and a person decides again.
 func (e *Engine) reunitedFirst(ctx context.Context, j *job) error {
-	record := j.in.survey.offline()
+	record := j.in.survey.offline(j.scene.book)
 	if record == nil {
 		return nil
 	}
 	out, err := e.reunite(ctx, j.scene.name, *record, j.intent.opts)
+	if errors.Is(err, errUnplaced) && j.intent.kind == stella.KindRollback {
+		e.events.notify(Warned{Environment: j.scene.name, Text: err.Error() + "; this rollback takes its place"})
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -90,7 +113,8 @@ func orZero(d *stella.Deployment) stella.Deployment {
 }
 
 // met asks the targets of an environment whether something was done on them
-// while the config repository did not answer. It does so once after each outage.
+// while the config repository did not answer. After an outage it does so until
+// each of them has said that there is nothing that the ledger does not have.
 func (e *Engine) met(ctx context.Context, sc *scene, req ReconcileRequest) *stella.OfflineRecord {
 	e.mu.Lock()
 	known := e.acquainted[sc.name]
@@ -99,15 +123,15 @@ func (e *Engine) met(ctx context.Context, sc *scene, req ReconcileRequest) *stel
 		return nil
 	}
 	sv := e.openSites(ctx, sc.project, sc.env, sc.book)
-	for _, s := range sv.sites {
-		if s.err != nil {
-			return sv.offline() // it may have something to say when it is back
-		}
+	record := sv.offline(sc.book)
+	silent := slices.ContainsFunc(sv.sites, func(s *site) bool { return s.err != nil })
+	if record != nil || silent {
+		return record // one that is silent may have something to say when it is back
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.acquainted[sc.name] = true
-	return sv.offline()
+	return nil
 }
 
 // cutOff notes that the config repository did not answer: whatever happens on
