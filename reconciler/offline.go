@@ -120,7 +120,7 @@ func (e *Engine) planOffline(ctx context.Context, sc *scene, req RollbackRequest
 	if err != nil {
 		return nil, err
 	}
-	back := waryOfApp(sc, good, j, " --offline")
+	back := waryOfApp(sc, good, j, " --offline --to "+good.ID)
 	differ, err := back.differing(ctx)
 	if err != nil {
 		return nil, cannotRestore(good.ID, err)

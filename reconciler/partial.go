@@ -66,7 +66,8 @@ func (e *Engine) restorePart(ctx context.Context, sc *scene, req RollbackRequest
 	if err != nil {
 		return nil, err
 	}
-	waryOfApp(sc, oldestOf(ways), j, p.flags())
+	oldest := oldestOf(ways)
+	waryOfApp(sc, oldest, j, p.flags()+" --to "+oldest.ID)
 	j.in.plan.Warnings = append(j.in.plan.Warnings, p.warnings(ways, cand.want)...)
 	return j, nil
 }

@@ -16,7 +16,7 @@ import (
 // whether it was ever verified, what it crosses, whose data it stands on, and
 // what else lies outside the app.
 func (e *Engine) wary(ctx context.Context, sc *scene, good stella.Deployment, j *job) (*job, error) {
-	back := &wayBack{inspection: j.in, scene: sc, good: good, scope: j.intent.scope}
+	back := &wayBack{inspection: j.in, scene: sc, good: good, scope: j.intent.scope, flags: " --to " + good.ID}
 	back.verified()
 	back.irreversible()
 	back.stateful()
@@ -25,8 +25,8 @@ func (e *Engine) wary(ctx context.Context, sc *scene, good stella.Deployment, j 
 }
 
 // waryOfApp is wary for a rollback that leaves what lies outside the app as it
-// is: of some components or targets, or without the config repository. flags are
-// how the command asks for that.
+// is: of some components or targets, without the config repository, or of what
+// one commit changed. flags are how the command asks for that.
 func waryOfApp(sc *scene, good stella.Deployment, j *job, flags string) *wayBack {
 	back := &wayBack{inspection: j.in, scene: sc, good: good, scope: j.intent.scope, flags: flags}
 	back.verified()
@@ -42,12 +42,12 @@ type wayBack struct {
 	scene *scene
 	good  stella.Deployment
 	scope Scope
-	flags string // that the command has besides, with a space before; empty for none
+	flags string // with which the command goes there, each with a space before
 }
 
 // again is the command that goes the same way with something more.
 func (w *wayBack) again(more string) string {
-	return fmt.Sprintf("stella rollback %s%s --to %s %s", w.scene.name, w.flags, w.good.ID, more)
+	return fmt.Sprintf("stella rollback %s%s %s", w.scene.name, w.flags, more)
 }
 
 func (w *wayBack) verified() {

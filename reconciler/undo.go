@@ -55,8 +55,25 @@ func (e *Engine) undoCommit(ctx context.Context, sc *scene, commit string, why i
 		return nil, err
 	}
 	j.bad = sc.source
+	waryOfApp(sc, left(sc, cand.want), j, fmt.Sprintf(" --commit %.12s", u.commit.ID))
 	j.in.plan.Warnings = append(j.in.plan.Warnings, u.warnings()...)
 	return j, nil
+}
+
+// left stands for what an undo leaves where it is asked what going back crosses.
+// It is as new as the newest deployment of its release.
+func left(sc *scene, want *source) stella.Deployment {
+	d := stella.Deployment{ID: "what is left", Status: stella.Succeeded, Release: want.release.Release.Version}
+	if sc.release != nil && sc.release.Release.Version == d.Release {
+		d.Sequence = sc.book.State.Sequence
+		return d
+	}
+	for _, old := range sc.book.Deployments {
+		if old.Release == d.Release {
+			d.Sequence = old.Sequence
+		}
+	}
+	return d
 }
 
 // undo is one commit that is to be undone, and what becomes of the app.

@@ -323,3 +323,23 @@ func TestAttributesThatAskForAnotherMergeAreRespected(t *testing.T) {
 		t.Errorf("%+v, %v", out.Plan, err)
 	}
 }
+
+func TestAnUndoCrossesNothingUnasked(t *testing.T) {
+	w := newWorld(t, "rollout:", "irreversible: [{version: b, reason: drops a column}]\nrollout:")
+	w.reconcile()
+	w.mustDeploy("b")
+	deployed := w.git("rev-parse", "main")
+	_, err := w.undo(deployed, reconciler.Options{})
+	if want := "--commit " + deployed[:12] + " --cross b"; !errors.Is(err, stella.ErrRefused) || !strings.Contains(stella.Hint(err), want) || w.runs() != "bb" {
+		t.Fatalf("%v, hint %q, want %q in it, runs %s", err, stella.Hint(err), want, w.runs())
+	}
+	out, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod, Commit: deployed, Scope: reconciler.Scope{Cross: []string{"b"}}})
+	if err != nil || out.Deployment.Status != stella.Succeeded || w.runs() != "aa" {
+		t.Fatalf("told to cross it: %+v, %v, runs %s", out.Deployment, err, w.runs())
+	}
+	debug := w.seeded("Debug", map[string]string{composePath: composeWith("LEVEL: debug")})
+	w.reconcile()
+	if _, err := w.undo(debug, reconciler.Options{}); err != nil {
+		t.Errorf("what touches no release crosses none: %v", err)
+	}
+}
