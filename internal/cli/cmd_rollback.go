@@ -75,14 +75,14 @@ func (o *rollbackOptions) check(cmd *cobra.Command) error {
 		return usage(cmd, "--commit and --to exclude each other")
 	case o.commit != "" && part:
 		return usage(cmd, "--commit goes with neither --component nor --target")
-	case part && (o.scope.IncludeShared || o.scope.IncludeEnvironment):
-		return usage(cmd, "--include-shared and --include-environment go with neither --component nor --target")
+	case (part || o.commit != "") && (o.scope.IncludeShared || o.scope.IncludeEnvironment):
+		return usage(cmd, "--include-shared and --include-environment go with none of --component, --target, --commit")
 	case o.until != "" && !part:
 		return usage(cmd, "--until goes with --component or --target")
 	case o.offline && strings.TrimSpace(o.reason) == "":
 		return usage(cmd, "--offline needs --reason")
-	case o.offline && (o.commit != "" || part || o.pullReq):
-		return usage(cmd, "--offline goes with none of --commit, --component, --target, --pr")
+	case o.offline && (o.commit != "" || part || o.pullReq || o.scope.IncludeShared || o.scope.IncludeEnvironment || o.scope.RestoreArtifacts):
+		return usage(cmd, "--offline goes with none of --commit, --component, --target, --pr, --include-shared, --include-environment, --restore-artifacts")
 	}
 	return nil
 }
