@@ -26,12 +26,9 @@ const liftSkew = time.Hour
 // liftFromBranch ends the hold on what the branch asks for, where a commit on
 // the branch says so. It reports whether it did.
 func (e *Engine) liftFromBranch(ctx context.Context, sc *scene) (bool, error) {
-	if sc.branch.invalid != nil || e.mayWrite(sc.project) != nil {
-		return false, nil
-	}
-	hold := heldBy(sc.book.State.Holds, sc.branch)
-	if hold == nil || e.searchedAt(sc) {
-		return false, nil
+	hold, broken := heldBy(sc.book.State.Holds, sc.branch), sc.branch.invalid != nil
+	if hold == nil || broken || e.searchedAt(sc) || !sc.project.Allows(e.cfg.Version) {
+		return false, nil // nothing to end, or not for us
 	}
 	c, err := e.lifting(ctx, sc.branch.commit, *hold)
 	if err != nil {

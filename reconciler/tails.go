@@ -42,14 +42,14 @@ func (e *Engine) tails(ctx context.Context, sc *scene, d stella.Deployment) []Lo
 			out = append(out, LogTail{Target: t.Name, Error: site.unreachable()})
 			continue
 		}
-		out = append(out, site.tails(ctx)...)
+		out = append(out, site.tails(ctx, e.guard)...)
 	}
 	return out[:min(len(out), mostTails)]
 }
 
 // tails reads all components of a target at once: those that do not run well, or
 // all of them where all seem to.
-func (s *site) tails(ctx context.Context) []LogTail {
+func (s *site) tails(ctx context.Context, guard func(string, func() error) error) []LogTail {
 	logger, ok := s.target.(Logger)
 	if !ok || s.live.Observed == nil {
 		return nil
@@ -63,7 +63,11 @@ func (s *site) tails(ctx context.Context) []LogTail {
 	for i := range out {
 		wg.Go(func() {
 			out[i] = LogTail{Target: s.spec.Name, Component: components[i].Name}
-			text, err := logger.Logs(ctx, components[i].Name, tailBytes)
+			var text []byte
+			err := guard("read the log of "+components[i].Name, func() (err error) {
+				text, err = logger.Logs(ctx, components[i].Name, tailBytes)
+				return err
+			})
 			if err != nil && !errors.Is(err, stella.ErrNotFound) {
 				out[i].Error = err.Error()
 			}

@@ -12,8 +12,8 @@ import (
 	"github.com/stella-ops/stella/internal/safe"
 )
 
-// FindingRevertConflict: a commit can not be undone without undoing what came
-// after it.
+// FindingRevertConflict is the code of a commit that can not be undone without
+// undoing what came after it.
 const FindingRevertConflict = "revert-conflict"
 
 // What a plan shows of conflicts. They are for people: who needs more of them
