@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/ledger"
 )
 
 // A rollback without the Git host is break-glass: from the commit and the ledger
@@ -134,7 +137,34 @@ func (e *Engine) planOffline(ctx context.Context, sc *scene, req RollbackRequest
 		}
 	}
 	j.in.plan.Warnings = append(j.in.plan.Warnings, "nobody's lock is asked for: make sure that nobody else is changing "+string(sc.name))
+	if ran := j.in.survey.ran(sc.name); ran != "" {
+		if _, known := sc.book.Deployment(ran); !known {
+			j.in.warn("the targets run %s, and that is newer than what was last seen of the config repository here: there may be better to go back to than %s", ran, good.ID)
+		}
+		why.offline.From = ran
+	}
 	return j, nil
+}
+
+// ran is the deployment that the targets say they run: the newest, where they
+// differ. What somebody did without the config repository before counts as what
+// it went away from. Empty where none of them says.
+func (s *survey) ran(env stella.EnvName) string {
+	newest, most := "", int64(0)
+	for _, site := range s.sites {
+		if site.err != nil || site.live.Observed == nil || site.live.Observed.Sticker == nil {
+			continue
+		}
+		id := site.live.Observed.Sticker.Deployment
+		if rec := site.live.Observed.Sticker.Offline; rec != nil {
+			id = rec.From
+		}
+		n, err := strconv.ParseInt(strings.TrimPrefix(id, string(env)+"-"), 10, 64)
+		if err == nil && n > most && id == ledger.DeploymentID(env, n) {
+			newest, most = id, n
+		}
+	}
+	return newest
 }
 
 // driveOffline applies and verifies as ever, under the targets' own locks.

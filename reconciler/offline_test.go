@@ -200,7 +200,7 @@ func TestARecordThatNobodyCanPlaceDoesNotStopARollback(t *testing.T) {
 		m.sticker.Offline.Restores = "prod-7" // the ledger was lost, and begun anew
 	}
 	_, err := w.Reconcile(t.Context(), reconciler.ReconcileRequest{Environment: prod, Automatic: true})
-	if !errors.Is(err, stella.ErrConflict) || !strings.Contains(stella.Hint(err), "stella rollback prod --to") {
+	if !errors.Is(err, stella.ErrRefused) || !strings.Contains(stella.Hint(err), "stella rollback prod --to") {
 		t.Fatalf("a pass decides by itself: %v, hint %q", err, stella.Hint(err))
 	}
 	out, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod, To: "prod-1"})

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,13 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/ledger"
 )
 
 // errUnplaced: a record names a deployment that the ledger does not have as
 // verified. Only a person can say what is wanted now: with a rollback.
-var errUnplaced = fmt.Errorf("to what the ledger does not have as verified: %w", stella.ErrConflict)
+var errUnplaced = fmt.Errorf("to what the ledger does not have as verified: %w", stella.ErrRefused)
 
 // reunite brings what was done without the config repository into the ledger:
 // the same rollback is carried out once more, now with a lock, a record, a
@@ -67,11 +69,26 @@ func (s *survey) offline(b ledger.Book) *stella.OfflineRecord {
 		if site.err != nil || site.live.Observed == nil || site.live.Observed.Sticker == nil {
 			continue
 		}
-		if rec := site.live.Observed.Sticker.Offline; rec != nil && !reunited(b, rec.ID) && (newest == nil || rec.StartedAt.After(newest.StartedAt)) {
-			newest = rec
+		if site.live.Observed.Sticker.Offline == nil {
+			continue
+		}
+		rec := cleaned(*site.live.Observed.Sticker.Offline)
+		if !reunited(b, rec.ID) && (newest == nil || rec.StartedAt.After(newest.StartedAt)) {
+			newest = &rec
 		}
 	}
 	return newest
+}
+
+// cleaned is a record as it may be told and kept: it lay on a target, and is text
+// from outside.
+func cleaned(rec stella.OfflineRecord) stella.OfflineRecord {
+	const most = 200
+	for _, text := range []*string{&rec.ID, &rec.Actor, &rec.Incident, &rec.From, &rec.Restores} {
+		*text = safe.Clip(*text, most)
+	}
+	rec.Actor, rec.Reason = cmp.Or(rec.Actor, "somebody"), safe.Clip(rec.Reason, maxReasonRunes)
+	return rec
 }
 
 // reunited reports whether the ledger has a record of what was done without it.
