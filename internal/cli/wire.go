@@ -101,7 +101,8 @@ func (a *App) registries(p *configrepo.Project, log *slog.Logger) *artifact.Clie
 }
 
 // protected reads from the commit whether the environment wants its changes to
-// be confirmed.
+// be confirmed. One whose file can not be read counts as if it did: going back to
+// the file of then is a way out of that.
 func (w *wired) protected(ctx context.Context, env stella.EnvName, commit string) (bool, error) {
 	tree, err := w.repo.Tree(ctx, git.ID(commit))
 	if err != nil {
@@ -113,6 +114,9 @@ func (w *wired) protected(ctx context.Context, env stella.EnvName, commit string
 		return false, err
 	}
 	e, err := configrepo.ReadEnvironment(ctx, t, p, env)
+	if errors.Is(err, stella.ErrInvalid) {
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}
