@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -56,27 +57,12 @@ func (sc *scene) pinned() *ledger.Pin {
 func (sc *scene) pinReason() string {
 	p := sc.pinned()
 	return fmt.Sprintf("pinned to %s since %s by %s, until %s is merged or the branch asks for something that is not held",
-		p.Deployment, p.Since.UTC().Format(time.RFC3339), p.By, proposal(*p).where())
+		p.Deployment, p.Since.UTC().Format(time.RFC3339), p.By, proposal(*p).Where())
 }
 
 // proposal is the branch that a pin waits for.
 func proposal(p ledger.Pin) *Proposal {
-	return &Proposal{Branch: shortRef(p.Ref), Commit: p.Commit, URL: p.PullRequest}
-}
-
-func (p *Proposal) where() string {
-	if p.URL != "" {
-		return p.URL
-	}
-	return "branch " + p.Branch
-}
-
-func shortRef(ref string) string {
-	const heads = "refs/heads/"
-	if len(ref) > len(heads) && ref[:len(heads)] == heads {
-		return ref[len(heads):]
-	}
-	return ref
+	return &Proposal{Branch: strings.TrimPrefix(p.Ref, "refs/heads/"), Commit: p.Commit, URL: p.PullRequest}
 }
 
 // unpins ends a pin that counts no more: said once, with what ended it.

@@ -253,7 +253,4 @@ func (e *Engine) unrenderable(ctx context.Context, sc *scene, want *source, good
 }
 
 // isInvalid reports whether the fault is in the files, and not in reading them.
-func isInvalid(err error) bool {
-	var problems configrepo.Problems
-	return errors.As(err, &problems) || errors.Is(err, stella.ErrInvalid)
-}
+func isInvalid(err error) bool { return errors.Is(err, stella.ErrInvalid) }

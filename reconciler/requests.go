@@ -140,3 +140,11 @@ type Proposal struct {
 	Commit string `json:"commit"`
 	URL    string `json:"url"` // where a pull request can be opened; empty when the forge is not known
 }
+
+// Where says in words where to look for the proposal: a URL, or else its branch.
+func (p Proposal) Where() string {
+	if p.URL != "" {
+		return p.URL
+	}
+	return "branch " + p.Branch
+}

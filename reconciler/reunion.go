@@ -118,15 +118,8 @@ func (e *Engine) reunitedFirst(ctx context.Context, j *job) error {
 		return err
 	}
 	err = fmt.Errorf("%s went back to %s without the config repository; that is recorded as %s now: %w",
-		record.Actor, record.Restores, orZero(out.Deployment).ID, stella.ErrConflict)
+		record.Actor, record.Restores, out.Deployment.ID, stella.ErrConflict)
 	return stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", j.scene.name))
-}
-
-func orZero(d *stella.Deployment) stella.Deployment {
-	if d == nil {
-		return stella.Deployment{}
-	}
-	return *d
 }
 
 // met asks the targets of an environment whether something was done on them

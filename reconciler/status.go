@@ -45,7 +45,7 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	}
 	if p := sc.pinned(); p != nil {
 		st.Pin = proposal(*p)
-		st.WaitingFor = "the review of " + st.Pin.where()
+		st.WaitingFor = "the review of " + st.Pin.Where()
 	}
 	if sc.book.State.Holds != nil {
 		st.Holds = sc.book.State.Holds

@@ -95,7 +95,7 @@ func (sc *scene) git(want stella.Deployment) GitWitness {
 	switch p := sc.pinned(); {
 	case w.OK:
 	case p != nil && p.Tree == want.Tree:
-		w.Error = fmt.Sprintf("the branch does not have it yet: %s waits to be merged", proposal(*p).where())
+		w.Error = fmt.Sprintf("the branch does not have it yet: %s waits to be merged", proposal(*p).Where())
 	default:
 		w.Error = fmt.Sprintf("the branch asks for another app tree than %s brought", want.ID)
 	}

@@ -165,10 +165,10 @@ func verdictWords(env stella.EnvName, o reconciler.Outcome) (what, hint string) 
 		return fmt.Sprintf("%s is back on %s, verified; the config repository does not know that yet", env, d.Restores),
 			fmt.Sprintf("when it answers, 'stella reconcile %s' or the daemon records it and proposes the revert", env)
 	case o.Proposal != nil && o.Sync == stella.Pinned && d != nil:
-		return fmt.Sprintf("%s is back on %s, verified, and pinned to it: %s waits for review", env, d.Restores, where(*o.Proposal)),
+		return fmt.Sprintf("%s is back on %s, verified, and pinned to it: %s waits for review", env, d.Restores, o.Proposal.Where()),
 			"merge it: the pin ends by itself; 'stella why " + string(env) + "' shows it until then"
 	case o.Proposal != nil:
-		return fmt.Sprintf("%s waits for review", where(*o.Proposal)), "merge it; 'stella why " + string(env) + "' shows when it is in effect"
+		return fmt.Sprintf("%s waits for review", o.Proposal.Where()), "merge it; 'stella why " + string(env) + "' shows when it is in effect"
 	}
 	what = fmt.Sprintf("%s is %s", env, o.Sync)
 	if o.Reason != "" {
@@ -207,13 +207,6 @@ func hintOfStatus(env stella.EnvName, d stella.Deployment) string {
 	case stella.Failed, stella.Succeeded:
 	}
 	return fmt.Sprintf("run 'stella rollback trace %s' for the steps, then 'stella rollback %s' or deploy a fix", d.ID, env)
-}
-
-func where(p reconciler.Proposal) string {
-	if p.URL != "" {
-		return p.URL
-	}
-	return "branch " + p.Branch
 }
 
 // pass is one environment's part of a command over several.

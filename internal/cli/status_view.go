@@ -100,7 +100,7 @@ func pinned(pin *reconciler.Proposal) string {
 	if pin == nil {
 		return ""
 	}
-	return fmt.Sprintf("commit %s; %s waits for review", shortID(pin.Commit), where(*pin))
+	return fmt.Sprintf("commit %s; %s waits for review", shortID(pin.Commit), pin.Where())
 }
 
 // driftWords claims that there is none only where the targets were asked.
