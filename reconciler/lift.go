@@ -26,8 +26,8 @@ const liftSkew = time.Hour
 // liftFromBranch ends the hold on what the branch asks for, where a commit on
 // the branch says so. It reports whether it did.
 func (e *Engine) liftFromBranch(ctx context.Context, sc *scene) (bool, error) {
-	hold, broken := heldBy(sc.book.State.Holds, sc.branch), sc.branch.invalid != nil
-	if hold == nil || broken || e.searchedAt(sc) || !sc.project.Allows(e.cfg.Version) {
+	hold := sc.branch.heldBy(sc.book.State.Holds)
+	if hold == nil || e.searchedAt(sc) || !sc.project.Allows(e.cfg.Version) {
 		return false, nil // nothing to end, or not for us
 	}
 	c, err := e.lifting(ctx, sc.branch.commit, *hold)
@@ -49,6 +49,14 @@ func (e *Engine) liftFromBranch(ctx context.Context, sc *scene) (bool, error) {
 		return false, fmt.Errorf("lift %s: %w", hold.ID, err)
 	}
 	return true, nil
+}
+
+// heldBy is the hold on what could otherwise be deployed, nil for none.
+func (s *source) heldBy(holds []stella.Hold) *stella.Hold {
+	if s.invalid != nil {
+		return nil
+	}
+	return heldBy(holds, s)
 }
 
 // searchedAt reports whether the branch was searched at this commit before.

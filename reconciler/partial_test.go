@@ -326,7 +326,9 @@ func TestAPartWhoseDriverDiedIsFinishedAndHeld(t *testing.T) {
 		t.Fatalf("%+v, %v", out.Deployment, err)
 	}
 	close(block)
-	<-dead
+	if err := <-dead; err == nil {
+		t.Error("the one that was taken for dead went on")
+	}
 	w.want("a: api=a web=b; b: api=b web=b")
 	if holds := w.status().Holds; len(holds) != 1 || len(holds[0].Resources) != 1 || !strings.HasPrefix(holds[0].Resources[0], "a/service/api@") {
 		t.Errorf("holds %+v", holds)
