@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -39,14 +41,17 @@ func differing(bad, good *configrepo.Desired) []string {
 	return out
 }
 
-func fingerprints(d *configrepo.Desired) []string {
+// fingerprints names the resources of all targets by what they are.
+func fingerprints(d *configrepo.Desired) []string { return fingerprintsOf(d, byContent) }
+
+func fingerprintsOf(d *configrepo.Desired, form func(stella.Resource) stella.Resource) []string {
 	var out []string
 	if d == nil {
 		return out
 	}
 	for _, t := range d.Targets {
 		for _, r := range t.State.Resources {
-			digest, err := drift.Digest(stella.State{Resources: []stella.Resource{r}})
+			digest, err := drift.Digest(stella.State{Resources: []stella.Resource{form(r)}})
 			if err != nil {
 				panic("reconciler: desired state is not canonical: " + err.Error()) // rendering made it so
 			}
@@ -56,15 +61,69 @@ func fingerprints(d *configrepo.Desired) []string {
 	return out
 }
 
+// byContent is a resource with its image named by the digest alone: the same
+// bytes under another tag, or from another registry, are the same change.
+func byContent(r stella.Resource) stella.Resource {
+	digest := imageDigest(r)
+	if digest == "" {
+		return r
+	}
+	r.Fields = maps.Clone(r.Fields)
+	r.Fields["image"] = string(digest)
+	return r
+}
+
+// asWritten is a resource as it is: what older holds name.
+func asWritten(r stella.Resource) stella.Resource { return r }
+
 // heldBy returns the hold that forbids src, nil for none.
 func heldBy(holds []stella.Hold, src *source) *stella.Hold {
-	have := fingerprints(src.desired)
-	for _, h := range holds {
-		if h.Tree == string(src.app) || len(h.Resources) > 0 && containsAll(have, h.Resources) {
-			return &h
-		}
+	if on := holdsOn(holds, src); len(on) > 0 {
+		return &on[0]
 	}
 	return nil
+}
+
+// holdsOn returns all holds that forbid src.
+func holdsOn(holds []stella.Hold, src *source) []stella.Hold {
+	if len(holds) == 0 {
+		return nil
+	}
+	var out []stella.Hold
+	have := append(fingerprints(src.desired), fingerprintsOf(src.desired, asWritten)...)
+	for _, h := range holds {
+		if h.Tree == string(src.app) || bringsBack(src.desired, have, h.Resources) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// bringsBack reports whether a candidate has all that is held, on those of the
+// targets that are still there. Where none of them is, they have other names now,
+// and it counts wherever it is.
+func bringsBack(d *configrepo.Desired, have, held []string) bool {
+	if d == nil || len(held) == 0 {
+		return false
+	}
+	there := slices.DeleteFunc(slices.Clone(held), func(h string) bool {
+		target, _, _ := strings.Cut(h, "/")
+		_, ok := d.Target(target)
+		return !ok
+	})
+	if len(there) > 0 {
+		return containsAll(have, there)
+	}
+	return containsAll(anywhere(have), anywhere(held))
+}
+
+// anywhere are fingerprints without their targets.
+func anywhere(fingerprints []string) []string {
+	out := make([]string, len(fingerprints))
+	for i, f := range fingerprints {
+		_, out[i], _ = strings.Cut(f, "/")
+	}
+	return out
 }
 
 func containsAll(have, want []string) bool {

@@ -23,40 +23,50 @@ const maxLiftSearch = 200
 // liftSkew is how far the clocks of a hold's and a commit's author may be apart.
 const liftSkew = time.Hour
 
-// liftFromBranch ends the hold on what the branch asks for, where a commit on
-// the branch says so. It reports whether it did.
+// liftFromBranch ends the holds on what the branch asks for, where commits on the
+// branch say so. It reports whether it ended any.
 func (e *Engine) liftFromBranch(ctx context.Context, sc *scene) (bool, error) {
-	hold := sc.branch.heldBy(sc.book.State.Holds)
-	if hold == nil || e.searchedAt(sc) || !sc.project.Allows(e.cfg.Version) {
+	holds := sc.branch.holdsOn(sc.book.State.Holds)
+	if len(holds) == 0 || e.searchedAt(sc) || !sc.project.Allows(e.cfg.Version) {
 		return false, nil // nothing to end, or not for us
 	}
-	c, err := e.lifting(ctx, sc.branch.commit, *hold)
-	if err != nil {
-		return false, err
+	why := map[string]string{} // by the id of a hold that is lifted
+	for _, hold := range holds {
+		c, err := e.lifting(ctx, sc.branch.commit, hold)
+		if err != nil {
+			return false, err
+		}
+		if c != nil {
+			why[hold.ID] = fmt.Sprintf("commit %.12s lifts it: %s", c.ID, subjectOf(*c))
+		}
 	}
-	if c == nil {
+	if len(why) < len(holds) {
 		e.rememberSearch(sc)
+	}
+	if len(why) == 0 {
 		return false, nil
 	}
-	reason := fmt.Sprintf("commit %.12s lifts it: %s", c.ID, subjectOf(*c))
-	_, err = sc.ledger.Append(ctx, sc.name, func(b ledger.Book) ([]ledger.Event, error) {
-		if !slices.ContainsFunc(b.State.Holds, func(h stella.Hold) bool { return h.ID == hold.ID }) {
-			return nil, nil // somebody lifted it meanwhile
+	_, err := sc.ledger.Append(ctx, sc.name, func(b ledger.Book) ([]ledger.Event, error) {
+		var events []ledger.Event // none where somebody lifted them meanwhile
+		for _, h := range b.State.Holds {
+			if why[h.ID] != "" {
+				events = append(events, ledger.Lift{HoldID: h.ID, Reason: why[h.ID]})
+			}
 		}
-		return []ledger.Event{ledger.Lift{HoldID: hold.ID, Reason: reason}}, nil
+		return events, nil
 	})
 	if err != nil {
-		return false, fmt.Errorf("lift %s: %w", hold.ID, err)
+		return false, fmt.Errorf("lift %s: %w", strings.Join(sortedKeys(why), ", "), err)
 	}
 	return true, nil
 }
 
-// heldBy is the hold on what could otherwise be deployed, nil for none.
-func (s *source) heldBy(holds []stella.Hold) *stella.Hold {
+// holdsOn are the holds on what could otherwise be deployed.
+func (s *source) holdsOn(holds []stella.Hold) []stella.Hold {
 	if s.invalid != nil {
 		return nil
 	}
-	return heldBy(holds, s)
+	return holdsOn(holds, s)
 }
 
 // searchedAt reports whether the branch was searched at this commit before.
@@ -99,7 +109,8 @@ func (e *Engine) lifting(ctx context.Context, from git.ID, hold stella.Hold) (*g
 
 func lifts(c git.Commit, hold string) bool {
 	for line := range strings.Lines(c.Message) {
-		if id, ok := strings.CutPrefix(strings.TrimSpace(line), liftTrailer); ok && strings.TrimSpace(id) == hold {
+		ids, ok := strings.CutPrefix(strings.TrimSpace(line), liftTrailer)
+		if ok && slices.Contains(strings.Fields(strings.ReplaceAll(ids, ",", " ")), hold) {
 			return true
 		}
 	}
