@@ -22,7 +22,7 @@ func (e *Engine) Reconcile(ctx context.Context, req ReconcileRequest) (Outcome, 
 		}
 		out, err := e.pass(ctx, sc, req)
 		waits := errors.Is(err, stella.ErrLocked) && !req.Automatic && !req.DryRun
-		lost := errors.Is(err, stella.ErrConflict) && !errors.Is(err, errOtherPlan) && !errors.Is(err, errUnplaced) && out.Deployment == nil
+		lost := errors.Is(err, stella.ErrConflict) && !errors.Is(err, errOtherPlan) && out.Deployment == nil
 		if conflicts++; !waits && (!lost || conflicts > maxConflicts) {
 			return out, err
 		}
