@@ -106,6 +106,9 @@ func readOwn(ctx context.Context, t Tree, name string) ([]byte, error) {
 // missingFile is Problems, and of class ErrNotFound as well.
 func missingFile(name string) error {
 	p := Problem{Path: safe.Line(name), What: "is not there", Fix: "add it; 'stella init' writes an example"}
+	if path.Base(path.Dir(name)) == "baselines" {
+		p.Fix = "add it; 'stella schema Baseline' prints its fields"
+	}
 	return &missingError{Problems{p}}
 }
 

@@ -143,10 +143,26 @@ func (e *Engine) beforeRevert(ctx context.Context, sc *scene) (git.ID, error) {
 		return git.ID(d.Reverts[0]), nil
 	}
 	found, err := e.cfg.Repo.Log(ctx, sc.branch.commit, appPath(sc.source), 1)
-	if err != nil || len(found) == 0 || len(found[0].Parents) == 0 || !saysRevert(found[0]) {
+	if err != nil || len(found) == 0 || len(found[0].Parents) == 0 || !saysRevert(found[0]) || e.reapplies(ctx, found[0]) {
 		return "", err
 	}
 	return found[0].Parents[0], nil
+}
+
+// reapplies reports whether all that a commit reverts are reverts themselves:
+// it brings back what they took away, and goes away from nothing bad. A rollback
+// says what it restores, and is never meant so.
+func (e *Engine) reapplies(ctx context.Context, c git.Commit) bool {
+	took := revertsRE.FindAllStringSubmatch(c.Message, maxUndone)
+	if len(took) == 0 || strings.Contains(c.Message, "\n"+restoresTrailer) {
+		return false
+	}
+	for _, m := range took {
+		if of, err := e.cfg.Repo.Commit(ctx, git.ID(m[1])); err != nil || !saysRevert(of) {
+			return false
+		}
+	}
+	return true
 }
 
 // saysRevert reports whether a message is a revert's: git's own words, those

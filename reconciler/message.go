@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/stella-ops/stella"
@@ -11,14 +12,20 @@ import (
 
 // revertMessage words a rollback's commit as git does a revert's, so that
 // people and tools that look for reverts find it. What else the undone commits
-// changed is not taken back: they are named with the environment's path.
+// changed is not taken back: they are named with the environment's path. The
+// subject is that of the newest one that still was in effect: a revert of a
+// revert of a revert tells nobody what is gone.
 func revertMessage(env stella.EnvName, good stella.Deployment, why intent, undone []git.Commit) string {
 	var b strings.Builder
-	subject := fmt.Sprintf("%s: back to %s", env, good.ID)
-	if len(undone) > 0 {
-		subject = subjectOf(undone[0])
+	subject := fmt.Sprintf("Bring %s back to %s", env, titled(good))
+	gone := cancelled(undone)
+	for _, c := range undone {
+		if !slices.Contains(gone, c.ID) {
+			subject = revertOf(c)
+			break
+		}
 	}
-	fmt.Fprintf(&b, "Revert %q\n\n", subject)
+	fmt.Fprintf(&b, "%s\n\n", subject)
 	for _, c := range undone {
 		fmt.Fprintf(&b, "This reverts commit %s in envs/%s.\n", c.ID, env)
 	}
@@ -93,6 +100,10 @@ const (
 	maxPartRunes    = 120
 	maxReasonRunes  = 500
 )
+
+// revertOf is the first line of a commit's revert, as git words it: what is
+// quoted is not escaped.
+func revertOf(c git.Commit) string { return `Revert "` + subjectOf(c) + `"` }
 
 // subjectOf is the first line of a commit's message, fit for another message.
 func subjectOf(c git.Commit) string {

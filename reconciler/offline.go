@@ -174,8 +174,6 @@ func (e *Engine) driveOffline(ctx context.Context, j *job, out Outcome) (Outcome
 	r.dep.ID = fmt.Sprintf("%s-%s", j.scene.name, j.intent.offline.ID)
 	r.dep.Sequence = 0 // it gets one in the ledger
 	r.dep.Fence = max(j.in.survey.fence(), j.scene.book.State.Fence) + offlineFence
-	r.journal = openJournal(e.cfg.Journals, r.dep.ID, e.cfg.Logger)
-	defer r.journal.close()
 	r.notify(Started{Deployment: r.snapshot()})
 	r.past(stella.StepPreflight, j.planned, j.checked)
 	err := r.execute(ctx)

@@ -48,8 +48,8 @@ func TestARollbackWithoutGitIsRecordedAndProposedWhenItIsBack(t *testing.T) {
 	w.mustDeploy("b")
 	fence := w.machines["a"].fence
 	restore := w.cutOff()
-	if _, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod}); err == nil {
-		t.Fatal("that can not work without Git")
+	if _, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod}); !strings.Contains(stella.Hint(err), "rollback prod --offline") {
+		t.Fatalf("that can not work without Git, and should say what does: %v (%s)", err, stella.Hint(err))
 	}
 	out, err := w.offline(reconciler.Options{})
 	if err != nil || !out.Offline || out.Deployment.Status != stella.Succeeded || w.runs() != "aa" {

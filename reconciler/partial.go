@@ -115,7 +115,8 @@ func newPart(sc *scene, req RollbackRequest, now time.Time) (*part, error) {
 		p.until = now.UTC().Truncate(24 * time.Hour).Add(DefaultOverride + 24*time.Hour)
 	}
 	if !p.until.After(now) {
-		return nil, fmt.Errorf("until %s: %w: that is over", p.until.UTC().Format(time.RFC3339), stella.ErrInvalid)
+		err := fmt.Errorf("an override that ends at %s: %w: that is over", p.until.UTC().Format(time.RFC3339), stella.ErrInvalid)
+		return nil, stella.WithHint(err, "name a later end with --until, or leave it out: it is 30 days then")
 	}
 	return p, nil
 }

@@ -50,7 +50,7 @@ func (p *part) byComponent() ([]way, error) {
 		d, ok := p.newest(func(target string, d stella.Deployment) string { return p.digest(d, target, name) },
 			func(target string) string { return string(p.scene.imagesOn(target)[name].Digest) }, p.places(name))
 		if !ok {
-			return nil, p.refuse(fmt.Sprintf("no older deployment with another %s was verified", name))
+			return nil, p.refuse(fmt.Sprintf("no older deployment with another %s was verified%s", name, p.unheld()))
 		}
 		ways, _ := p.all(d, []string{name}, p.targets)
 		all = append(all, ways...)
@@ -80,11 +80,19 @@ func (p *part) byTarget() ([]way, error) {
 			return of(func(name string) string { return string(p.scene.imagesOn(target)[name].Digest) })
 		}, p.targets)
 	if !ok {
-		return nil, p.refuse(fmt.Sprintf("no older deployment with other images on %s was verified", strings.Join(p.targets, ", ")))
+		return nil, p.refuse(fmt.Sprintf("no older deployment with other images on %s was verified%s", strings.Join(p.targets, ", "), p.unheld()))
 	}
 	ways, missing := p.all(d, p.components, p.targets)
 	p.left = missing
 	return ways, nil
+}
+
+// unheld says that what is held was passed over, where anything is.
+func (p *part) unheld() string {
+	if len(p.scene.book.State.Holds) == 0 {
+		return ""
+	}
+	return " and is not held"
 }
 
 // all are the ways of components on targets to a deployment, and the components

@@ -236,3 +236,20 @@ prod-4 deploy c succeeded
 prod-5 rollback a succeeded restores prod-1
 `)
 }
+
+func TestARevertOfARevertHoldsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	w.commit("b")
+	w.reconcile()
+	w.commit("a", "Revert \"release b\"\n\nThis reverts commit "+w.git("rev-parse", "main")+".")
+	w.reconcile()
+	hold := w.status().Holds[0].ID
+	w.commit("b", "Reapply \"release b\"\n\nThis reverts commit "+w.git("rev-parse", "main")+".\n\nStella-Lifts: "+hold)
+	if out := w.reconcile(); out.Deployment == nil || w.runs() != "bb" {
+		t.Fatalf("%+v, runs %s", out.Deployment, w.runs())
+	}
+	if holds := w.status().Holds; len(holds) != 0 {
+		t.Errorf("what was gone back to before is held now: %+v", holds)
+	}
+}

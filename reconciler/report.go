@@ -278,6 +278,7 @@ type GitWitness struct {
 	Tree   string `json:"tree"`
 	Commit string `json:"commit"`
 	OK     bool   `json:"ok"`
+	Pinned bool   `json:"pinned"` // the deployment is pinned to: the branch lacks it until its pull request is merged
 	Error  string `json:"error"`
 }
 

@@ -20,7 +20,7 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 	}
 	sc, err := e.look(ctx, req.Environment)
 	if err != nil {
-		return Outcome{}, err
+		return Outcome{}, req.orOffline(err)
 	}
 	j, err := e.planRollback(ctx, sc, req)
 	if err != nil {
@@ -45,6 +45,20 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 		j.bad = sc.source
 	}
 	return e.carryOut(ctx, j, req.Options)
+}
+
+// orOffline adds the way around a Git host that does not answer to the error,
+// where there is one.
+func (req RollbackRequest) orOffline(err error) error {
+	whole := req.Commit == "" && len(req.Components)+len(req.Targets) == 0 && !req.PullRequest
+	if !whole || !errors.Is(err, errFetch) || errors.Is(err, stella.ErrTampered) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	around := fmt.Sprintf("'stella rollback %s --offline --reason …' goes back without it", req.Environment)
+	if hint := stella.Hint(err); hint != "" {
+		around = hint + "; " + around
+	}
+	return stella.WithHint(err, around)
 }
 
 // cannot is how a refusal begins.

@@ -28,6 +28,9 @@ type head struct {
 	glance *glance
 }
 
+// errFetch is that the remote could not be asked, for whatever reason.
+var errFetch = errors.New("fetch config repository")
+
 // fetch looks at the remote: the reconciled branch and the ledgers that are
 // named. One list and at most one fetch, unless stella.yaml sends it to
 // another branch or ledger.
@@ -39,7 +42,7 @@ func (e *Engine) fetch(ctx context.Context, envs ...stella.EnvName) (*head, erro
 	refs, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: names, Branch: true})
 	if err != nil {
 		e.cutOff()
-		return nil, fmt.Errorf("fetch config repository: %w", err)
+		return nil, fmt.Errorf("%w: %w", errFetch, err)
 	}
 	h, err := e.readHead(ctx, refs, refs.Default)
 	if err != nil {

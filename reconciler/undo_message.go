@@ -13,7 +13,7 @@ import (
 // environment only.
 func undoMessage(env stella.EnvName, u *undo, why intent) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Revert %q\n\nThis reverts commit %s", subjectOf(u.commit), u.commit.ID)
+	fmt.Fprintf(&b, "%s\n\nThis reverts commit %s", revertOf(u.commit), u.commit.ID)
 	switch {
 	case len(u.elsewhere) > 0:
 		fmt.Fprintf(&b, " in envs/%s", env)

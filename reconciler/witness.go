@@ -95,6 +95,7 @@ func (sc *scene) git(want stella.Deployment) GitWitness {
 	switch p := sc.pinned(); {
 	case w.OK:
 	case p != nil && p.Tree == want.Tree:
+		w.Pinned = true
 		w.Error = fmt.Sprintf("the branch does not have it yet: %s waits to be merged", proposal(*p).Where())
 	default:
 		w.Error = fmt.Sprintf("the branch asks for another app tree than %s brought", want.ID)

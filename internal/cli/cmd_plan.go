@@ -49,6 +49,9 @@ func (o *planOptions) run(cmd *cobra.Command, args []string) error {
 	if err := unobserved(plan); err != nil {
 		return err
 	}
+	if len(plan.Findings) > 0 {
+		return answer(plan.Empty, plan.Findings[0].Fix) // it would be refused
+	}
 	return answer(plan.Empty, "run 'stella reconcile ENV' to carry it out")
 }
 

@@ -84,6 +84,9 @@ func nextOfStatus(s reconciler.RollbackStatus) string {
 	if s.Driver != nil {
 		return s.Driver.Next
 	}
+	if s.Witnesses.Git.Pinned && len(s.Disagree) == 1 {
+		return "merge what waits for review: all else agrees already, and the pin ends by itself; 'stella why ENV' shows it until then"
+	}
 	return "run 'stella orch env status ENV --detailed' to see what runs where, then 'stella reconcile ENV'"
 }
 

@@ -153,6 +153,10 @@ func verdict(env stella.EnvName, o reconciler.Outcome) error {
 func verdictWords(env stella.EnvName, o reconciler.Outcome) (what, hint string) {
 	d := o.Deployment
 	switch {
+	case o.Rollback != nil && o.Rollback.Status == stella.Succeeded && o.Proposal != nil && o.Sync == stella.Pinned:
+		return fmt.Sprintf("%s; %s is back on %s (%s), verified, and pinned to it: %s waits for review",
+				because(d), env, o.Rollback.Restores, o.Rollback.Release, o.Proposal.Where()),
+			fmt.Sprintf("merge it: the pin ends by itself; 'stella rollback trace %s' has the steps", d.ID)
 	case o.Rollback != nil && o.Rollback.Status == stella.Succeeded:
 		return fmt.Sprintf("%s; %s is back on %s (%s), verified", because(d), env, o.Rollback.Restores, o.Rollback.Release),
 			fmt.Sprintf("run 'stella rollback trace %s' for the steps, then deploy a fix", d.ID)
@@ -173,6 +177,9 @@ func verdictWords(env stella.EnvName, o reconciler.Outcome) (what, hint string) 
 	what = fmt.Sprintf("%s is %s", env, o.Sync)
 	if o.Reason != "" {
 		what += ": " + o.Reason
+	}
+	if o.Sync == stella.Held {
+		return what, fmt.Sprintf("run 'stella orch holds release %s --reason …' with this --hold if it is good now, or deploy a fix; 'stella why %s' has more", env, env)
 	}
 	return what, fmt.Sprintf("run 'stella why %s'", env)
 }

@@ -42,7 +42,7 @@ func writeTrace(p *page, t reconciler.Trace, verbose bool) {
 	if len(t.Held) > 0 {
 		p.heading("Held now")
 		for _, h := range t.Held {
-			p.wrapped(term.Bad, indent, fmt.Sprintf("release %s (%s, since %s): %s", orDash(h.Release), h.ID, ago(p.now, h.Since), h.Reason))
+			p.wrapped(term.Bad, indent, strings.TrimSuffix(fmt.Sprintf("release %s (%s, %s): %s", orDash(h.Release), h.ID, ago(p.now, h.Since), h.Reason), ": "))
 		}
 	}
 	if t.Next != "" {
