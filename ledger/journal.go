@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -214,20 +213,26 @@ func RemoveJournal(dir, deployment string) error {
 	return nil
 }
 
-// Journals lists the deployments that have a journal here, sorted: those that
-// this machine drove and of which it did not record the outcome.
-func Journals(dir string) ([]string, error) {
+// SweepJournals removes the journals that nobody has written to since a time:
+// those of drivers that died. Their deployments are in the ledger, as far as
+// they got.
+func SweepJournals(dir string, since time.Time) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list journals: %w", err)
+		return fmt.Errorf("list journals: %w", err)
 	}
-	ids := []string{}
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), journalSuffix)
-		if ok && e.Type().IsRegular() && journalRE.MatchString(id) {
-			ids = append(ids, id)
+		if !ok || !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil || !info.ModTime().Before(since) {
+			continue // gone meanwhile, or young
+		}
+		if err := RemoveJournal(dir, id); err != nil {
+			return err
 		}
 	}
-	slices.Sort(ids)
-	return ids, nil
+	return nil
 }

@@ -114,18 +114,25 @@ func TestJournalCutsALongLine(t *testing.T) {
 
 func TestJournalsComeAndGo(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "none yet")
-	if ids, err := ledger.Journals(dir); err != nil || len(ids) != 0 {
-		t.Errorf("journals are %v, %v", ids, err)
+	if err := ledger.SweepJournals(dir, time.Now()); err != nil {
+		t.Error(err)
 	}
 	openJournal(t, dir)
 	if err := os.WriteFile(filepath.Join(dir, "README"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ids, err := ledger.Journals(dir)
-	if err != nil {
-		t.Fatal(err)
+	if err := ledger.SweepJournals(dir, time.Now().Add(-time.Hour)); err != nil {
+		t.Error(err)
 	}
-	equal(t, "journals", []string{"production-42"}, ids)
+	if _, err := ledger.ReadJournal(dir, "production-42"); err != nil {
+		t.Errorf("a young journal was swept: %v", err)
+	}
+	if err := ledger.SweepJournals(dir, time.Now().Add(time.Hour)); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "README")); err != nil {
+		t.Errorf("what is no journal was swept: %v", err)
+	}
 	for range 2 {
 		if err := ledger.RemoveJournal(dir, "production-42"); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/ledger"
@@ -18,6 +19,10 @@ type journal struct {
 	log  *slog.Logger
 }
 
+// journalAge is how long the journal of a driver that died is kept: longer than
+// anybody looks for what happened.
+const journalAge = 30 * 24 * time.Hour
+
 func openJournal(dir, id string, log *slog.Logger) *journal {
 	if dir == "" {
 		return nil
@@ -25,6 +30,9 @@ func openJournal(dir, id string, log *slog.Logger) *journal {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		log.Warn("make journal directory", "err", err)
 		return nil
+	}
+	if err := ledger.SweepJournals(dir, time.Now().Add(-journalAge)); err != nil {
+		log.Warn("sweep journals", "err", err)
 	}
 	file, err := ledger.OpenJournal(dir, id)
 	if err != nil {
