@@ -223,7 +223,7 @@ func SweepJournals(dir string, since time.Time) error {
 	}
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), journalSuffix)
-		if !ok || !e.Type().IsRegular() {
+		if !ok || !e.Type().IsRegular() || !journalRE.MatchString(id) {
 			continue
 		}
 		info, err := e.Info()
