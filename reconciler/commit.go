@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,18 +145,27 @@ func (e *Engine) propose(ctx context.Context, cand *candidate, kind stella.Kind)
 	return e.proposeAt(ctx, cand, fmt.Sprintf("stella/%s/%s/%.12s", kind, cand.onto.name, cand.built.Commit))
 }
 
-// proposeAt pushes the candidate to a new branch.
+// proposeAt pushes the candidate to a new branch. A rollback must not fail for a
+// name that is taken: by a proposal of a ledger that was lost, or because there
+// is a branch called stella, below which Git has no others.
 func (e *Engine) proposeAt(ctx context.Context, cand *candidate, branch string) (*Proposal, error) {
 	cand, err := e.sign(ctx, cand)
 	if err != nil {
 		return nil, err
 	}
-	err = e.cfg.Repo.Push(ctx, []git.Update{{Ref: "refs/heads/" + branch, New: cand.built.Commit}}, cand.built)
-	if err != nil {
-		return nil, fmt.Errorf("push branch %s: %w", branch, err)
+	own := fmt.Sprintf("%s-%.12s", branch, cand.built.Commit)
+	var first error
+	for _, name := range []string{branch, own, strings.ReplaceAll(own, "/", "-")} {
+		err := e.cfg.Repo.Push(ctx, []git.Update{{Ref: "refs/heads/" + name, New: cand.built.Commit}}, cand.built)
+		if err == nil {
+			return &Proposal{Branch: name, Commit: string(cand.built.Commit), URL: e.cfg.Repo.CompareURL(cand.onto.ref, name)}, nil
+		}
+		first = cmp.Or(first, fmt.Errorf("push branch %s: %w", name, err))
+		if !errors.Is(err, stella.ErrConflict) && !refusedByBranch(err) {
+			break
+		}
 	}
-	url := e.cfg.Repo.CompareURL(cand.onto.ref, branch)
-	return &Proposal{Branch: branch, Commit: string(cand.built.Commit), URL: url}, nil
+	return nil, first
 }
 
 // releaseEdit replaces components, and the version where one is given, in an

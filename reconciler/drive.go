@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -194,7 +195,7 @@ func (r *run) commit(ctx context.Context, j *job) (*candidate, error) {
 	r.notify(Warned{Environment: r.dep.Environment, Text: firstLine(err.Error()) + "; it is pinned and goes to a branch for review"})
 	pinned, pinErr := r.pin(ctx, j)
 	if pinErr != nil {
-		return nil, errors.Join(err, pinErr)
+		return nil, stella.WithHint(errors.Join(err, pinErr), cmp.Or(stella.Hint(pinErr), stella.Hint(err)))
 	}
 	return pinned, nil
 }

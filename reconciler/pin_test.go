@@ -116,6 +116,19 @@ func TestAProtectedBranchDoesNotMakeProductionWait(t *testing.T) {
 	w.wantAgreed(w.wantPinned(w.rollback(reconciler.Options{})))
 }
 
+func TestANameThatIsTakenDoesNotStopARollback(t *testing.T) {
+	for _, taken := range []string{"stella", "stella/rollback/prod/prod-3"} {
+		t.Run(taken, func(t *testing.T) {
+			w := newWorld(t)
+			w.reconcile()
+			w.mustDeploy("b")
+			w.git("branch", taken, "main")
+			w.protect()
+			w.wantAgreed(w.wantPinned(w.rollback(reconciler.Options{})))
+		})
+	}
+}
+
 func TestAnAutomaticRollbackPinsToo(t *testing.T) {
 	w := newWorld(t)
 	w.reconcile()
