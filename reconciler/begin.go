@@ -92,7 +92,12 @@ func (e *Engine) free(b ledger.Book, sc *scene, o Options) (takeover string, err
 	if was, is := sc.book.State, b.State; was.Sequence != is.Sequence || was.Current != is.Current || was.Last != is.Last || len(was.Holds) != len(is.Holds) {
 		now, _ := b.Newest()
 		err := fmt.Errorf("%s changed meanwhile: %s is %s: %w", sc.name, now.ID, now.Status, stella.ErrConflict)
-		return "", stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", sc.name))
+		next := "run 'stella orch env status %s', then decide again"
+		if now.Kind == stella.KindRollback {
+			err = fmt.Errorf("%s changed meanwhile: %s, a rollback to %s, is %s: %w", sc.name, now.ID, now.Restores, now.Status, stella.ErrConflict)
+			next = "run 'stella rollback status %s --follow' to see it through, then decide again"
+		}
+		return "", stella.WithHint(err, fmt.Sprintf(next, sc.name))
 	}
 	lock := b.State.Lock
 	if lock == nil {

@@ -135,7 +135,7 @@ func cause(a stella.Action) string {
 	}
 	var words []string
 	for _, c := range a.Changes {
-		field := strings.TrimPrefix(c.Path, "/")
+		field := strings.NewReplacer("~1", "/", "~0", "~").Replace(strings.ReplaceAll(strings.TrimPrefix(c.Path, "/"), "/", " "))
 		switch {
 		case c.Path == "/image":
 			words = append(words, fmt.Sprintf("image %s → %s", shortImage(c.Live), shortImage(c.Desired)))

@@ -148,7 +148,7 @@ func nothingBehind(b ledger.Book) Finding {
 	f := Finding{Code: FindingNowhere, Message: nowhere(b)}
 	switch env := b.State.Environment; {
 	case len(b.State.Holds) > 0:
-		f.Fix = fmt.Sprintf("run 'stella orch holds list %s'; what is held comes back with 'stella orch holds release %[1]s --reason …'", env)
+		f.Fix = fmt.Sprintf("run 'stella orch holds list %s'; what is held comes back with 'stella orch holds release %[1]s --hold ID --reason …'", env)
 	case b.State.LastGood == "":
 		f.Fix = fmt.Sprintf("run 'stella reconcile %s': the first deployment that is verified is what the one after it can go back to", env)
 	default:

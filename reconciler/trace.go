@@ -159,7 +159,7 @@ func next(b ledger.Book, d stella.Deployment, driver *Driver) string {
 	case d.Status == stella.Errored:
 		return fmt.Sprintf("mend what the error says, then run 'stella reconcile %s'", env)
 	case len(b.State.Holds) > 0:
-		return fmt.Sprintf("deploy a fix; what is held comes back with 'stella orch holds release %s --reason …'", env)
+		return fmt.Sprintf("deploy a fix; what is held comes back with 'stella orch holds release %s --hold ID --reason …'", env)
 	}
 	return fmt.Sprintf("run 'stella rollback status %s' to see whether all still agree", env)
 }

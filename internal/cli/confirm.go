@@ -113,7 +113,7 @@ func (a *App) ask(ctx context.Context, prompt string) (string, error) {
 	}()
 	select {
 	case <-ctx.Done():
-		return "", fmt.Errorf("wait for an answer: %w", context.Cause(ctx))
+		return "", stella.WithHint(fmt.Errorf("nobody answered, and nothing was changed: %w", context.Cause(ctx)), "run the same command with --dry-run to look at the plan again")
 	case r := <-got:
 		if r.err != nil && !errors.Is(r.err, io.EOF) {
 			return "", fmt.Errorf("read the answer: %w", r.err)

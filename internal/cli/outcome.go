@@ -179,7 +179,7 @@ func verdictWords(env stella.EnvName, o reconciler.Outcome) (what, hint string) 
 		what += ": " + o.Reason
 	}
 	if o.Sync == stella.Held {
-		return what, fmt.Sprintf("run 'stella orch holds release %s --reason …' with this --hold if it is good now, or deploy a fix; 'stella why %s' has more", env, env)
+		return what, fmt.Sprintf("run 'stella orch holds release %s --hold ID --reason …' if it is good now, or deploy a fix; 'stella why %s' has more", env, env)
 	}
 	return what, fmt.Sprintf("run 'stella why %s'", env)
 }

@@ -175,7 +175,7 @@ func planTargets(p *page, plan reconciler.Plan) {
 		p.heading(title)
 		for _, action := range t.Actions {
 			p.indented(styleOfOp(action.Op), "%-6s %s  %s", action.Op, action.Resource.ID, action.Cause)
-			writeChanges(p, action.Changes)
+			writeChanges(p, action.Cause, action.Changes)
 		}
 		writeRest(p, t)
 	}
@@ -190,13 +190,25 @@ func writeRest(p *page, t reconciler.TargetPlan) {
 	}
 }
 
-func writeChanges(p *page, changes []stella.Change) {
+func writeChanges(p *page, cause string, changes []stella.Change) {
 	for _, c := range changes {
 		if c.Path == "" {
 			continue // the whole resource: the action says so
 		}
+		if c.Path == "/image" && strings.Contains(cause, "image ") && strings.Contains(cause, " → ") && sameRepository(c.Live, c.Desired) {
+			continue // the action says from which tag to which
+		}
 		p.indented(term.Plain, "         %s: %s → %s", pointer(c.Path), value(c.Live), value(c.Desired))
 	}
+}
+
+// sameRepository reports whether two values are images of one repository.
+func sameRepository(a, b any) bool {
+	one, _ := a.(string)
+	two, _ := b.(string)
+	x, err := stella.ParseArtifact(one)
+	y, err2 := stella.ParseArtifact(two)
+	return err == nil && err2 == nil && x.Registry == y.Registry && x.Repository == y.Repository
 }
 
 // pointer is a JSON Pointer as people read it.
