@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -41,24 +40,21 @@ func (e *Engine) rollbackOffline(ctx context.Context, req RollbackRequest) (Outc
 	if req.DryRun {
 		return out, nil
 	}
-	err = errors.Join(asShown(j.in.plan, req.Options), agreed(j.in.plan, sc.env, req.Options))
-	if err == nil {
-		err = refused("cannot restore previous version", j.in.plan, req.Options)
-	}
-	if err != nil {
+	if err := req.admit(j.in.plan, sc.env); err != nil {
 		return out, err
 	}
 	return e.driveOffline(ctx, j, out)
 }
 
 // lastKnown is the scene from the cache, or from the config repository where it
-// answers after all: then its lock counts, too.
+// answers after all: then its lock counts, too. A freeze counts either way, as
+// far as it was seen: it ends at its time, whoever is away.
 func (e *Engine) lastKnown(ctx context.Context, req RollbackRequest) (*scene, error) {
 	look, cancel := context.WithTimeout(ctx, gitPatience)
 	defer cancel()
 	if sc, err := e.look(look, req.Environment); err == nil {
 		e.events.notify(Warned{Environment: req.Environment, Text: "the config repository answers: without --offline this would be recorded at once"})
-		if lock := sc.book.Lock(time.Now()); lock != nil && !forced(req.Options, ForceLock) {
+		if lock := sc.book.Lock(time.Now()); lock != nil && (lock.ByHand || !forced(req.Options, ForceLock)) {
 			return nil, lockedError(sc.name, *lock)
 		}
 		return sc, sc.branch.invalidEnvironment()
@@ -70,6 +66,10 @@ func (e *Engine) lastKnown(ctx context.Context, req RollbackRequest) (*scene, er
 	}
 	e.events.notify(Warned{Environment: sc.name, Text: fmt.Sprintf(
 		"the config repository does not answer: this goes by what was last seen of it, at %s", sc.at.UTC().Format(time.RFC3339))})
+	if lock := sc.book.Lock(time.Now()); lock != nil && lock.ByHand && !forced(req.Options, ForceLock) {
+		return nil, stella.WithHint(lockedError(sc.name, *lock),
+			"add --force lock if it can not wait: without the config repository nobody can release it")
+	}
 	return sc, nil
 }
 

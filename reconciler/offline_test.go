@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/git/gittest"
@@ -253,5 +254,27 @@ func TestOfflineAsksWhatEveryRollbackAsks(t *testing.T) {
 	})
 	if err != nil || w.runs() != "aa" {
 		t.Errorf("told to cross it: %v, runs %s", err, w.runs())
+	}
+}
+
+func TestAFreezeIsKnownWithoutGitToo(t *testing.T) {
+	w := newWorld(t)
+	w.keep("a", "b")
+	w.reconcile()
+	w.mustDeploy("b")
+	if _, err := w.AcquireLock(t.Context(), prod, "black friday", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	force := reconciler.Options{Reason: "everything is on fire", Force: []string{reconciler.ForceLock}}
+	if _, err := w.offline(force); !errors.Is(err, stella.ErrFrozen) {
+		t.Errorf("Git answers, and it could be released: %v", err)
+	}
+	restore := w.cutOff()
+	defer restore()
+	if _, err := w.offline(reconciler.Options{}); !errors.Is(err, stella.ErrFrozen) || !strings.Contains(stella.Hint(err), "--force lock") || w.runs() != "bb" {
+		t.Errorf("%v, hint %q, runs %s", err, stella.Hint(err), w.runs())
+	}
+	if _, err := w.offline(force); err != nil || w.runs() != "aa" {
+		t.Errorf("by force: %v, runs %s", err, w.runs())
 	}
 }

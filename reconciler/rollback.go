@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/ledger"
 )
@@ -29,13 +30,7 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 	if req.DryRun {
 		return Outcome{Plan: &j.in.plan, Nothing: j.in.plan.Empty && j.cand == nil}, nil
 	}
-	if err := asShown(j.in.plan, req.Options); err != nil {
-		return Outcome{Plan: &j.in.plan}, err
-	}
-	if err := refused(req.cannot(), j.in.plan, req.Options); err != nil {
-		return Outcome{Plan: &j.in.plan}, err // before anybody is asked to agree to it
-	}
-	if err := agreed(j.in.plan, sc.env, req.Options); err != nil {
+	if err := req.admit(j.in.plan, sc.env); err != nil {
 		return Outcome{Plan: &j.in.plan}, err
 	}
 	if req.PullRequest && j.cand != nil && !j.mayPin() {
@@ -59,6 +54,18 @@ func (req RollbackRequest) orOffline(err error) error {
 		around = hint + "; " + around
 	}
 	return stella.WithHint(err, around)
+}
+
+// admit refuses a plan that is not what was shown, that preflight says no to, or
+// that nobody agreed to: in this order, so that nobody is asked in vain.
+func (req RollbackRequest) admit(p Plan, env *configrepo.Environment) error {
+	if err := asShown(p, req.Options); err != nil {
+		return err
+	}
+	if err := refused(req.cannot(), p, req.Options); err != nil {
+		return err
+	}
+	return agreed(p, env, req.Options)
 }
 
 // cannot is how a refusal begins.
