@@ -11,6 +11,7 @@ import (
 	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/internal/safe"
+	"github.com/stella-ops/stella/ledger"
 )
 
 // toBaseline is the destination of a rollback that the environment's baseline
@@ -41,7 +42,7 @@ func (e *Engine) destination(ctx context.Context, sc *scene, to string) (stella.
 
 // atRevision is the deployment that verified the app as a revision has it.
 func (e *Engine) atRevision(ctx context.Context, sc *scene, revision, asked string) (stella.Deployment, error) {
-	id, err := e.revisionID(ctx, sc, revision)
+	id, err := e.resolveRevision(ctx, sc.book, revision)
 	if err != nil {
 		return stella.Deployment{}, err
 	}
@@ -63,23 +64,51 @@ func (e *Engine) atRevision(ctx context.Context, sc *scene, revision, asked stri
 		fmt.Sprintf("run 'stella orch deployments list %s' and name one that succeeded", sc.name))
 }
 
-// revisionID resolves a full ref name, a commit id, or the name of a branch or
-// tag.
-func (e *Engine) revisionID(ctx context.Context, sc *scene, revision string) (git.ID, error) {
-	if !strings.HasPrefix(revision, "refs/") {
-		return e.resolveRevision(ctx, sc.book, revision)
-	}
-	if err := git.CheckRef(revision); err != nil {
-		return "", fmt.Errorf("revision %q: %w", safe.Clip(revision, 100), err)
-	}
-	refs, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: []string{revision}, Unchecked: true})
+// revision is the scene as another commit wants it.
+func (e *Engine) revision(ctx context.Context, sc *scene, name string) (*scene, error) {
+	id, err := e.resolveRevision(ctx, sc.book, name)
 	if err != nil {
-		return "", fmt.Errorf("revision %q: %w", revision, err)
+		return nil, err
 	}
-	if id, ok := refs.IDs[revision]; ok {
-		return e.cfg.Repo.Peel(ctx, id)
+	h, err := e.headAt(ctx, id)
+	if err != nil {
+		return nil, err
 	}
-	return "", stella.WithHint(fmt.Errorf("%s: %w", revision, stella.ErrNotFound), "run 'git ls-remote --tags' on the config repository")
+	h.ref, h.at = sc.ref, sc.at
+	return e.askedAt(ctx, h, sc.name)
+}
+
+// resolveRevision finds the commit that is meant by a deployment's id, a whole
+// commit id, a full ref name, or the name of a branch or tag. Whether it has
+// anything to do with the reconciled branch is for the caller to ask.
+func (e *Engine) resolveRevision(ctx context.Context, b ledger.Book, revision string) (git.ID, error) {
+	if d, ok := b.Deployment(revision); ok && d.Commit != "" {
+		revision = d.Commit
+	}
+	if id, err := git.ParseID(revision); err == nil {
+		return id, nil
+	}
+	names := []string{"refs/heads/" + revision, "refs/tags/" + revision}
+	if strings.HasPrefix(revision, "refs/") {
+		names = []string{revision}
+	}
+	shown := safe.Clip(revision, 100)
+	const hint = "name a whole commit id, a branch, a tag or a deployment"
+	for _, name := range names {
+		if err := git.CheckRef(name); err != nil {
+			return "", stella.WithHint(fmt.Errorf("revision %q: %w", shown, err), hint)
+		}
+	}
+	refs, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: names, Unchecked: true})
+	if err != nil {
+		return "", fmt.Errorf("revision %q: %w", shown, err)
+	}
+	for _, name := range names {
+		if id, ok := refs.IDs[name]; ok {
+			return e.cfg.Repo.Peel(ctx, id)
+		}
+	}
+	return "", stella.WithHint(fmt.Errorf("revision %q: %w", shown, stella.ErrNotFound), hint)
 }
 
 // agreedBaseline is the deployment that the environment's baseline names. What

@@ -12,7 +12,6 @@ import (
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
-	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/ledger"
 )
 
@@ -102,42 +101,6 @@ func (e *Engine) Plan(ctx context.Context, env stella.EnvName, ref string) (Plan
 		return Plan{}, err
 	}
 	return j.in.plan, nil
-}
-
-// revision is the scene as another commit wants it.
-func (e *Engine) revision(ctx context.Context, sc *scene, ref string) (*scene, error) {
-	id, err := e.resolveRevision(ctx, sc.book, ref)
-	if err != nil {
-		return nil, err
-	}
-	h, err := e.headAt(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	h.ref, h.at = sc.ref, sc.at
-	return e.askedAt(ctx, h, sc.name)
-}
-
-// resolveRevision finds the commit that is meant by a deployment's id, a commit
-// id, or the name of a branch or tag.
-func (e *Engine) resolveRevision(ctx context.Context, b ledger.Book, ref string) (git.ID, error) {
-	if d, ok := b.Deployment(ref); ok && d.Commit != "" {
-		ref = d.Commit
-	}
-	if id, err := git.ParseID(ref); err == nil {
-		return id, nil
-	}
-	names := []string{"refs/heads/" + ref, "refs/tags/" + ref}
-	refs, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: names, Unchecked: true})
-	if err != nil {
-		return "", fmt.Errorf("revision %q: %w", ref, err)
-	}
-	for _, name := range names {
-		if id, ok := refs.IDs[name]; ok {
-			return e.cfg.Repo.Peel(ctx, id)
-		}
-	}
-	return "", stella.WithHint(fmt.Errorf("revision %q: %w", ref, stella.ErrNotFound), "name a whole commit id, a branch, a tag or a deployment")
 }
 
 // Book fetches and returns one environment's ledger. It works for an
