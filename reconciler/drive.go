@@ -93,7 +93,7 @@ func (e *Engine) drive(ctx context.Context, j *job) (Outcome, error) {
 	}
 	defer r.letGo()
 	r.bad = j.bad
-	r.told(j.intent.offline)
+	r.told(j)
 	r.past(stella.StepPreflight, j.planned, j.checked)
 	r.past(stella.StepLock, lockAt, time.Now())
 	if err = r.lookAgain(ctx, j); err == nil {

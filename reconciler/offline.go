@@ -123,7 +123,7 @@ func (e *Engine) planOffline(ctx context.Context, sc *scene, req RollbackRequest
 	if err != nil {
 		return nil, err
 	}
-	back := waryOfApp(sc, good, j, " --offline --to "+good.ID)
+	back := waryOfApp(sc, good, j, " --reason … --offline --to "+good.ID)
 	differ, err := back.differing(ctx)
 	if err != nil {
 		return nil, cannotRestore(good.ID, err)

@@ -2,6 +2,7 @@ package reconciler_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -73,5 +74,51 @@ func TestAStickerThatNobodyCanRecordIsToldAndARollbackEndsIt(t *testing.T) {
 			}
 			w.mustDeploy("c")
 		})
+	}
+}
+
+func TestTwoWhoWentBackApartAreBothRecorded(t *testing.T) {
+	w := newWorld(t)
+	w.keep("a", "b", "c")
+	w.reconcile()
+	w.mustDeploy("b")
+	w.mustDeploy("c")
+	bob := w.engine("bob", nil)
+	if _, err := bob.Status(t.Context(), prod, false); err != nil {
+		t.Fatal(err)
+	}
+	restore := w.cutOff()
+	for _, one := range []struct {
+		engine   *reconciler.Engine
+		away, to string
+	}{{w.Engine, "b", "prod-2"}, {bob, "a", "prod-1"}} {
+		w.machines[one.away].down = true
+		_, err := one.engine.Rollback(t.Context(), reconciler.RollbackRequest{
+			Environment: prod, To: one.to, Offline: true, Options: reconciler.Options{Reason: "to " + one.to},
+		})
+		w.machines[one.away].down = false
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.runs() != "ba" {
+		t.Fatalf("runs %s", w.runs())
+	}
+	restore()
+	out := w.reconcile()
+	if out.Deployment == nil || out.Deployment.Restores != "prod-1" || out.Deployment.Actor != "bob" || w.runs() != "aa" {
+		t.Fatalf("%+v, runs %s", out.Deployment, w.runs())
+	}
+	var told []string
+	for _, s := range out.Deployment.Steps {
+		if s.Name == stella.StepOffline {
+			told = append(told, fmt.Sprint(s.Detail["actor"], " ", s.Detail["reason"], " ", s.Detail["restores"]))
+		}
+	}
+	if got := strings.Join(told, ", "); got != "ana to prod-2 prod-2, bob to prod-1 prod-1" {
+		t.Errorf("told: %s", got)
+	}
+	if out := w.reconcile(); !out.Nothing || w.runs() != "aa" {
+		t.Errorf("afterwards: %+v, runs %s", out, w.runs())
 	}
 }

@@ -64,20 +64,28 @@ func (e *Engine) ranBefore(ctx context.Context, sc *scene, deployment string) (*
 // repository, nil for none. A target that comes back late still has one that the
 // ledger has by now: that is no news, and what came after it stays.
 func (s *survey) offline(b ledger.Book) *stella.OfflineRecord {
-	var newest *stella.OfflineRecord
+	if all := s.records(b); len(all) > 0 {
+		return &all[len(all)-1]
+	}
+	return nil
+}
+
+// records are all such records, the newest last: targets may tell of several,
+// where people who could not see each other went back with some of them each.
+func (s *survey) records(b ledger.Book) []stella.OfflineRecord {
+	var all []stella.OfflineRecord
 	for _, site := range s.sites {
-		if site.err != nil || site.live.Observed == nil || site.live.Observed.Sticker == nil {
-			continue
-		}
-		if site.live.Observed.Sticker.Offline == nil {
+		if site.err != nil || site.live.Observed == nil || site.live.Observed.Sticker == nil || site.live.Observed.Sticker.Offline == nil {
 			continue
 		}
 		rec := cleaned(*site.live.Observed.Sticker.Offline)
-		if !reunited(b, rec.ID) && (newest == nil || rec.StartedAt.After(newest.StartedAt)) {
-			newest = &rec
+		known := slices.ContainsFunc(all, func(other stella.OfflineRecord) bool { return other.ID == rec.ID })
+		if !known && !reunited(b, rec.ID) {
+			all = append(all, rec)
 		}
 	}
-	return newest
+	slices.SortStableFunc(all, func(a, b stella.OfflineRecord) int { return a.StartedAt.Compare(b.StartedAt) })
+	return all
 }
 
 // cleaned is a record as it may be told and kept: it lay on a target, and is text
@@ -152,15 +160,20 @@ func (e *Engine) cutOff() {
 	clear(e.acquainted)
 }
 
-// told is the step that a recorded offline rollback begins with.
-func (r *run) told(rec *stella.OfflineRecord) {
+// told are the steps that a recorded offline rollback begins with: its own is the
+// last, before it those of whoever went elsewhere, with other targets.
+func (r *run) told(j *job) {
+	rec := j.intent.offline
 	if rec == nil {
 		return
 	}
+	all := slices.DeleteFunc(j.in.survey.records(j.scene.book), func(other stella.OfflineRecord) bool { return other.ID == rec.ID })
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dep.Steps = append(r.dep.Steps, stella.Step{
-		Name: stella.StepOffline, Status: stella.StepSucceeded, StartedAt: rec.StartedAt,
-		Detail: map[string]any{"record": rec.ID, "actor": rec.Actor, "from": rec.From},
-	})
+	for _, rec := range append(all, *rec) {
+		r.dep.Steps = append(r.dep.Steps, stella.Step{
+			Name: stella.StepOffline, Status: stella.StepSucceeded, StartedAt: rec.StartedAt,
+			Detail: map[string]any{"record": rec.ID, "actor": rec.Actor, "reason": rec.Reason, "from": rec.From, "restores": rec.Restores},
+		})
+	}
 }
