@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/drift"
 )
 
 // How much of a component's output a report shows, and of how many.
@@ -99,26 +100,39 @@ func lastLines(text []byte) string {
 // any text.
 const leastSecret = 4
 
-// masked replaces the values that the target's resources mark as secret.
+// masked replaces the values that the target's resources mark as secret, longer
+// ones first: one may be the beginning of another.
 func masked(text string, live stella.State) string {
+	var secrets []string
 	for _, r := range live.Resources {
 		for _, pointer := range r.Secrets {
-			if value, ok := at(r.Fields, pointer).(string); ok && len(value) >= leastSecret {
-				text = strings.ReplaceAll(text, value, "[secret]")
-			}
+			value, _ := drift.Lookup(r.Fields, pointer)
+			secrets = append(secrets, texts(value)...)
+		}
+	}
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	for _, secret := range secrets {
+		if len(secret) >= leastSecret {
+			text = strings.ReplaceAll(text, secret, "[secret]")
 		}
 	}
 	return text
 }
 
-// at returns the value that a JSON Pointer (RFC 6901) names, nil for none.
-func at(v any, pointer string) any {
-	for _, key := range strings.Split(pointer, "/")[1:] {
-		fields, ok := v.(map[string]any)
-		if !ok {
-			return nil
+// texts are all texts in a value, those of a list or a map too.
+func texts(value any) []string {
+	var all []string
+	switch v := value.(type) {
+	case string:
+		all = append(all, v)
+	case []any:
+		for _, one := range v {
+			all = append(all, texts(one)...)
 		}
-		v = fields[strings.NewReplacer("~1", "/", "~0", "~").Replace(key)]
+	case map[string]any:
+		for _, one := range v {
+			all = append(all, texts(one)...)
+		}
 	}
-	return v
+	return all
 }
