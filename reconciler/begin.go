@@ -103,10 +103,17 @@ func (e *Engine) free(b ledger.Book, sc *scene, o Options) (takeover string, err
 	if lock == nil {
 		return "", nil
 	}
-	if stale, _ := e.stale(sc.ledger, sc.name, lock); stale || suspected(*lock, o) {
+	if e.mayTakeOver(sc, lock, o) {
 		return lock.ID, nil
 	}
 	return "", lockedError(sc.name, *lock)
+}
+
+// mayTakeOver reports whether nobody who lives has the lock, as far as is known
+// or a person vouches for.
+func (e *Engine) mayTakeOver(sc *scene, lock *stella.Lock, o Options) bool {
+	stale, _ := e.stale(sc.ledger, sc.name, lock)
+	return stale || suspected(*lock, o)
 }
 
 // suspected reports whether a person vouches, by force, that a lock whose lease

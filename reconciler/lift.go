@@ -23,6 +23,16 @@ const maxLiftSearch = 200
 // liftSkew is how far the clocks of a hold's and a commit's author may be apart.
 const liftSkew = time.Hour
 
+// withoutLifted is the scene after the branch ended the hold on what it asks for,
+// where it did.
+func (e *Engine) withoutLifted(ctx context.Context, sc *scene) (*scene, error) {
+	lifted, err := e.liftFromBranch(ctx, sc)
+	if err != nil || !lifted {
+		return sc, err
+	}
+	return e.look(ctx, sc.name)
+}
+
 // liftFromBranch ends the holds on what the branch asks for, where commits on the
 // branch say so. It reports whether it ended any.
 func (e *Engine) liftFromBranch(ctx context.Context, sc *scene) (bool, error) {

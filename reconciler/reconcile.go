@@ -43,23 +43,13 @@ func (e *Engine) Reconcile(ctx context.Context, req ReconcileRequest) (Outcome, 
 // pass does what the rules decide for a scene that was just read.
 func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Outcome, error) {
 	if !req.DryRun {
-		lifted, err := e.liftFromBranch(ctx, sc)
-		if err != nil {
+		var err error
+		if sc, err = e.withoutLifted(ctx, sc); err != nil {
 			return Outcome{Sync: stella.SyncUnknown}, err
-		}
-		if lifted {
-			if sc, err = e.look(ctx, sc.name); err != nil {
-				return Outcome{Sync: stella.SyncUnknown}, err
-			}
 		}
 	}
 	lock := sc.book.Lock(time.Now())
-	locked := false
-	if lock != nil {
-		stale, _ := e.stale(sc.ledger, sc.name, lock)
-		locked = !stale && !suspected(*lock, req.Options)
-	}
-	v := sc.decide(locked, req.Retry)
+	v := sc.decide(lock != nil && !e.mayTakeOver(sc, lock, req.Options), req.Retry)
 	out := Outcome{Sync: v.sync, Reason: v.reason}
 	if v.act == actNothing || v.act == actStop {
 		if record := e.met(ctx, sc, req); record != nil {

@@ -10,7 +10,7 @@ import (
 type Options struct {
 	Reason   string
 	Incident string
-	// Force skips what it names (ForceHold, ForceChecks) and needs a Reason; the
+	// Force skips what it names (ForceHold, ForceLock) and needs a Reason; the
 	// ledger records it.
 	Force []string
 	// PlanHash, when set, is the hash of the dry run that was agreed to: another
@@ -37,7 +37,7 @@ type Options struct {
 // What Options.Force can name.
 const (
 	ForceHold   = "hold"
-	ForceChecks = "checks"
+	ForceChecks = "checks" // recorded only: no check is skipped by it yet
 	ForceLock   = "lock"
 )
 
