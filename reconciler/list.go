@@ -100,6 +100,9 @@ func (e *Engine) Plan(ctx context.Context, env stella.EnvName, ref string) (Plan
 	if err != nil {
 		return Plan{}, err
 	}
+	if ref == "" && sc.pinned() != nil {
+		j.in.plan.Warnings = append(j.in.plan.Warnings, sc.pinReason())
+	}
 	return j.in.plan, nil
 }
 

@@ -61,8 +61,11 @@ func (w *world) wantPinned(out reconciler.Outcome) string {
 		w.t.Errorf("a pass under the pin: %+v, runs %s", out, w.runs())
 	}
 	st, err := w.RollbackStatus(w.t.Context(), prod, "")
-	if err != nil || st.Agrees || st.Witnesses.Git.OK || !st.Witnesses.Ledger.OK || !strings.Contains(st.Witnesses.Git.Error, "merged") {
+	if err != nil || st.Agrees || st.Witnesses.Git.OK || !st.Witnesses.Git.Pinned || !st.Witnesses.Ledger.OK || !strings.Contains(st.Witnesses.Git.Error, "merged") {
 		w.t.Errorf("witnesses under the pin: %+v, %v", st.Witnesses, err)
+	}
+	if plan, err := w.Plan(w.t.Context(), prod, ""); err != nil || !plan.Empty || !strings.Contains(strings.Join(plan.Warnings, "\n"), "pinned to ") {
+		w.t.Errorf("a plan under the pin: %+v, %v", plan.Warnings, err)
 	}
 	return out.Proposal.Branch
 }

@@ -30,7 +30,7 @@ func writeTrace(p *page, t reconciler.Trace, verbose bool) {
 	p.line(styleOfStatus(d.Status), "%s", deploymentTitle(d))
 	p.fields(deploymentFields(p, d)...)
 	writeDriver(p, t.Driver)
-	writeMoved(p, t.Components)
+	writeMoved(p, t.Components, d.Targets)
 	writeUndone(p, t)
 	writeTargetResults(p, d)
 	if verbose {
@@ -42,13 +42,24 @@ func writeTrace(p *page, t reconciler.Trace, verbose bool) {
 	if len(t.Held) > 0 {
 		p.heading("Held now")
 		for _, h := range t.Held {
-			p.wrapped(term.Bad, indent, strings.TrimSuffix(fmt.Sprintf("release %s (%s, %s): %s", orDash(h.Release), h.ID, ago(p.now, h.Since), h.Reason), ": "))
+			p.wrapped(term.Bad, indent, strings.TrimSuffix(fmt.Sprintf("%s (%s, %s): %s", heldWords(h), h.ID, ago(p.now, h.Since), h.Reason), ": "))
 		}
 	}
 	if t.Next != "" {
 		p.heading("Next")
 		p.wrapped(term.Plain, indent, t.Next)
 	}
+}
+
+// heldWords names what is held: the release, and the one resource where it is
+// only that.
+func heldWords(h stella.Hold) string {
+	words := "release " + orDash(h.Release)
+	if len(h.Resources) == 1 {
+		resource, _, _ := strings.Cut(h.Resources[0], "@")
+		words += " in " + resource
+	}
+	return words
 }
 
 // writeDriver says who carries out what has not ended.
@@ -82,7 +93,10 @@ func takeover(p *page, d *reconciler.Driver) string {
 	return "by the next pass that has watched it, from " + p.instant(d.TakeoverAt) + " on"
 }
 
-func writeMoved(p *page, all []reconciler.Moved) {
+// writeMoved says what each component was and is. The release is not what runs
+// everywhere after a rollback of a part: where a target was seen to run
+// something else, that is said.
+func writeMoved(p *page, all []reconciler.Moved, targets []stella.TargetResult) {
 	l := &list{columns: columns("COMPONENT", "~FROM", "~TO")}
 	show := image
 	if p.wide {
@@ -93,9 +107,26 @@ func writeMoved(p *page, all []reconciler.Moved) {
 		for i, one := range m.From {
 			from[i] = show(one)
 		}
-		l.add(text(m.Component), text(strings.Join(from, ", ")), text(show(m.To)))
+		to := append([]string{show(m.To)}, exceptions(m, targets)...)
+		l.add(text(m.Component), text(strings.Join(from, ", ")), text(strings.Join(to, ", ")))
 	}
 	p.list("Release", l)
+}
+
+// exceptions are the targets that were seen to run another image of a component
+// than the release has.
+func exceptions(m reconciler.Moved, targets []stella.TargetResult) []string {
+	var out []string
+	want, err := stella.ParseArtifact(m.To)
+	if err != nil {
+		return nil
+	}
+	for _, t := range targets {
+		if got := t.After[m.Component]; got != "" && got != string(want.Digest) {
+			out = append(out, fmt.Sprintf("%s on %s", stella.Digest(got).Short(), t.Name))
+		}
+	}
+	return out
 }
 
 // writeInputs shows whole what the deployment was given: to be copied.
