@@ -50,6 +50,11 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 	if over := want.over(""); over != "" && why.kind == stella.KindRollback {
 		j.in.plan.Warnings = append(j.in.plan.Warnings, over+": it does not come back with the app of then")
 	}
+	if s := j.in.survey; s != nil && why.offline == nil {
+		if r := s.offline(sc.book); r != nil {
+			j.in.plan.Warnings = append(j.in.plan.Warnings, cleaned(*r).Actor+" "+wentOffline(*r))
+		}
+	}
 	if cand != nil {
 		j.intent.uncommitted = true
 		if why.opts.PlanHash != "" || why.opts.Confirmed {

@@ -60,6 +60,12 @@ func TestARollbackWithoutGitIsRecordedAndProposedWhenItIsBack(t *testing.T) {
 		t.Errorf("sticker %+v", s)
 	}
 	restore()
+	if plan, err := w.Plan(t.Context(), prod, ""); err != nil || !strings.Contains(strings.Join(plan.Warnings, "\n"), "went back to prod-1 without") {
+		t.Errorf("a plan before the reunion: %+v, %v", plan.Warnings, err)
+	}
+	if st, err := w.RollbackStatus(t.Context(), prod, ""); err != nil || st.Agrees || !strings.Contains(st.Witnesses.Targets[0].Error, "went back to prod-1 without") {
+		t.Errorf("witnesses before the reunion: %+v, %v", st.Witnesses, err)
+	}
 	if out := w.reconcile(); out.Deployment == nil || out.Deployment.Actor != "ana" || out.Sync != stella.Pinned {
 		t.Errorf("reunion: %+v, %+v", out, out.Deployment)
 	}

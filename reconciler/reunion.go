@@ -88,6 +88,13 @@ func (s *survey) records(b ledger.Book) []stella.OfflineRecord {
 	return all
 }
 
+// wentOffline says what is waiting to be recorded, and how that is done.
+func wentOffline(r stella.OfflineRecord) string {
+	r = cleaned(r)
+	return fmt.Sprintf("went back to %s without the config repository at %s: 'stella reconcile' or the daemon records that first",
+		r.Restores, r.StartedAt.UTC().Format(time.RFC3339))
+}
+
 // cleaned is a record as it may be told and kept: it lay on a target, and is text
 // from outside.
 func cleaned(rec stella.OfflineRecord) stella.OfflineRecord {

@@ -171,5 +171,8 @@ func witness(s *site, want stella.Deployment, images map[string]string, placed [
 	if why := troubles(s.live); why != "" {
 		w.OK, w.Error = false, why
 	}
+	if o := s.live.Observed; !w.OK && o != nil && o.Sticker != nil && o.Sticker.Offline != nil {
+		w.Error = "it " + wentOffline(*o.Sticker.Offline)
+	}
 	return w
 }
