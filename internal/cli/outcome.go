@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/reconciler"
@@ -193,10 +194,23 @@ func because(d *stella.Deployment) string {
 	if d.Status.Open() {
 		what = fmt.Sprintf("%s is still %s", d.ID, d.Status)
 	}
-	if d.Error != "" {
+	if owed := owedBy(*d); d.Error != "" {
 		what += ": " + d.Error
+	} else if owed != "" {
+		what += ": " + owed + " could not be reached"
 	}
 	return what
+}
+
+// owedBy lists the targets that a deployment still has to be brought to.
+func owedBy(d stella.Deployment) string {
+	var owed []string
+	for _, t := range d.Targets {
+		if t.Status == stella.TargetOwed {
+			owed = append(owed, t.Name)
+		}
+	}
+	return strings.Join(owed, ", ")
 }
 
 func hintOfStatus(env stella.EnvName, d stella.Deployment) string {
@@ -204,6 +218,9 @@ func hintOfStatus(env stella.EnvName, d stella.Deployment) string {
 	case stella.Errored:
 		return fmt.Sprintf("nothing was touched; mend that, then run 'stella reconcile %s'", env)
 	case stella.Partial:
+		if owed := owedBy(d); owed != "" && d.Error == "" {
+			return fmt.Sprintf("bring %s back, then run 'stella reconcile %s'; the daemon does it by itself", owed, env)
+		}
 		return fmt.Sprintf("run 'stella orch env status %s --detailed', then 'stella reconcile %s' or 'stella rollback %s'", env, env, env)
 	case stella.Aborted:
 		return fmt.Sprintf("run 'stella reconcile %s' to go on or 'stella rollback %s' to go back", env, env)
