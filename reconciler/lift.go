@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -137,12 +138,17 @@ func (e *Engine) revertedBy(ctx context.Context, sc *scene) (*source, error) {
 		return nil, err
 	}
 	h, err := e.headAt(ctx, before)
-	if err != nil {
-		return nil, err
+	var src *source
+	if err == nil {
+		src, err = e.read(ctx, h, sc.name)
 	}
-	src, err := e.read(ctx, h, sc.name)
+	if src == nil && !errors.Is(err, stella.ErrUnreachable) {
+		// Going back must not fail for what it goes away from.
+		e.cfg.Logger.WarnContext(ctx, "what was reverted is not held", "environment", sc.name, "commit", before, "err", err)
+		return nil, nil //nolint:nilerr // nothing to hold
+	}
 	if src == nil {
-		return nil, ignoreNotFound(err)
+		return nil, err
 	}
 	return src, nil // what it asked for may well be invalid
 }
