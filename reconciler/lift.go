@@ -145,7 +145,7 @@ func (e *Engine) revertedBy(ctx context.Context, sc *scene) (*source, error) {
 	if src == nil && !errors.Is(err, stella.ErrUnreachable) {
 		// Going back must not fail for what it goes away from.
 		e.cfg.Logger.WarnContext(ctx, "what was reverted is not held", "environment", sc.name, "commit", before, "err", err)
-		return nil, nil //nolint:nilerr // nothing to hold
+		return nil, nil
 	}
 	if src == nil {
 		return nil, err
