@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/ledger"
 )
 
@@ -143,7 +144,24 @@ func (e *Engine) planOffline(ctx context.Context, sc *scene, req RollbackRequest
 		}
 		why.offline.From = ran
 	}
+	j.afterAnother(req, why.offline)
 	return j, nil
+}
+
+// afterAnother takes into account what was done without the config repository
+// before and is not recorded yet. The ledger does not know it: going back once
+// more without saying where to would lead to the same deployment.
+func (j *job) afterAnother(req RollbackRequest, record *stella.OfflineRecord) {
+	before := j.in.survey.offline(j.scene.book)
+	if before == nil {
+		return
+	}
+	if req.To == "" && before.Restores == record.Restores {
+		j.in.find(FindingNowhere, "", fmt.Sprintf("%s went back to %s without the config repository already, at %s: %s",
+			safe.Clip(before.Actor, 100), before.Restores, before.StartedAt.UTC().Format(time.RFC3339), safe.Clip(before.Reason, maxReasonRunes)),
+			fmt.Sprintf("name an older one: 'stella rollback %s --offline --reason … --to DEPLOYMENT'", j.scene.name))
+	}
+	record.Reason = safe.Clip(fmt.Sprintf("%s (after %s, for: %s)", record.Reason, before.Restores, before.Reason), maxReasonRunes)
 }
 
 // ran is the deployment that the targets say they run: the newest, where they

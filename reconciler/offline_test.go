@@ -284,3 +284,33 @@ func TestAFreezeIsKnownWithoutGitToo(t *testing.T) {
 		t.Errorf("by force: %v, runs %s", err, w.runs())
 	}
 }
+
+func TestASecondRollbackWithoutGitSaysWhereToAndKeepsBothReasons(t *testing.T) {
+	w := newWorld(t)
+	w.keep("a", "b", "c")
+	w.reconcile()
+	w.mustDeploy("b")
+	w.mustDeploy("c")
+	restore := w.cutOff()
+	if _, err := w.offline(reconciler.Options{}); err != nil || w.runs() != "bb" {
+		t.Fatalf("%v, runs %s", err, w.runs())
+	}
+	out, err := w.offline(reconciler.Options{})
+	if !errors.Is(err, stella.ErrRefused) || out.Plan.Findings[0].Code != reconciler.FindingNowhere || w.runs() != "bb" {
+		t.Errorf("it went to the same place again: %v, runs %s", err, w.runs())
+	}
+	_, err = w.Rollback(t.Context(), reconciler.RollbackRequest{
+		Environment: prod, Offline: true, To: "prod-1", Options: reconciler.Options{Reason: "b is bad too"},
+	})
+	if err != nil || w.runs() != "aa" {
+		t.Fatalf("%v, runs %s", err, w.runs())
+	}
+	restore()
+	d := w.reconcile().Deployment
+	if d == nil || d.Restores != "prod-1" || !strings.Contains(d.Reason, "b is bad too") || !strings.Contains(d.Reason, "everything is on fire") {
+		t.Errorf("reunion: %+v", d)
+	}
+	if w.runs() != "aa" {
+		t.Errorf("runs %s", w.runs())
+	}
+}
