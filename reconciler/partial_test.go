@@ -321,7 +321,11 @@ func TestAPartWhoseDriverDiedIsFinishedAndHeld(t *testing.T) {
 	w.machines["a"].mu.Unlock()
 	config := w.config("bob", nil)
 	config.Alone = true // the other engine of this process counts as dead
-	out, err := reconciler.New(config).Reconcile(t.Context(), reconciler.ReconcileRequest{Environment: prod})
+	bob := reconciler.New(config)
+	if st, err := bob.Status(t.Context(), prod, false); err != nil || !strings.Contains(st.Reason, "ana, who drove it, is gone") {
+		t.Errorf("%s: %s, %v", st.Sync, st.Reason, err)
+	}
+	out, err := bob.Reconcile(t.Context(), reconciler.ReconcileRequest{Environment: prod})
 	if err != nil || out.Deployment == nil || out.Deployment.Kind != stella.KindRollback {
 		t.Fatalf("%+v, %v", out.Deployment, err)
 	}

@@ -70,6 +70,9 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	case actApply, actSettle, actGoBack:
 		st.WaitingFor = fmt.Sprintf("a pass: 'stella serve', or 'stella reconcile %s'", sc.name)
 	}
+	if lock != nil && lock.Stale && lock.Deployment != "" {
+		st.Reason = fmt.Sprintf("%s did not end: %s, who drove it, is gone (%s)", lock.Deployment, lock.Holder, lock.StaleReason)
+	}
 	if frozen {
 		st.WaitingFor = fmt.Sprintf("the end of the freeze, or 'stella orch locks release %s'", sc.name)
 	}
