@@ -53,7 +53,8 @@ func (e *Engine) rollbackOffline(ctx context.Context, req RollbackRequest) (Outc
 func (e *Engine) lastKnown(ctx context.Context, req RollbackRequest) (*scene, error) {
 	look, cancel := context.WithTimeout(ctx, gitPatience)
 	defer cancel()
-	if sc, err := e.look(look, req.Environment); err == nil {
+	sc, lookErr := e.look(look, req.Environment)
+	if lookErr == nil {
 		e.events.notify(Warned{Environment: req.Environment, Text: "the config repository answers: without --offline this would be recorded at once"})
 		if lock := sc.book.Lock(time.Now()); lock != nil && (lock.ByHand || !forced(req.Options, ForceLock)) {
 			return nil, lockedError(sc.name, *lock)
@@ -66,7 +67,7 @@ func (e *Engine) lastKnown(ctx context.Context, req RollbackRequest) (*scene, er
 			"run it on a machine that has worked with this repository before, such as the one where 'stella serve' runs")
 	}
 	e.events.notify(Warned{Environment: sc.name, Text: fmt.Sprintf(
-		"the config repository does not answer: this goes by what was last seen of it, at %s", sc.at.UTC().Format(time.RFC3339))})
+		"%s; this goes by what was last seen of the config repository, at %s", firstLine(lookErr.Error()), sc.at.UTC().Format(time.RFC3339))})
 	if lock := sc.book.Lock(time.Now()); lock != nil && lock.ByHand && !forced(req.Options, ForceLock) {
 		return nil, stella.WithHint(lockedError(sc.name, *lock),
 			"add --force lock if it can not wait: without the config repository nobody can release it")
