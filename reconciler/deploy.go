@@ -72,12 +72,7 @@ func (e *Engine) redeploy(ctx context.Context, sc *scene, req DeployRequest) (Ou
 		}
 	}
 	why := intent{kind: stella.KindDeploy, restores: d.ID, reason: req.Reason, opts: req.Options}
-	message := deployMessage(sc.name, components, d.Release, req.Options)
-	restoring := e.restoring(sc, d, why, nil, nil)
-	c := &change{draft: func(ctx context.Context, onto *source) ([]git.Edit, string, error) {
-		edits, _, err := restoring(ctx, onto)
-		return edits, message, err
-	}}
+	c := &change{draft: e.restoring(sc, d, deployMessage(sc.name, components, d.Release, req.Options), nil)}
 	return e.changeTo(ctx, sc, c, why, components)
 }
 

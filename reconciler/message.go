@@ -11,11 +11,11 @@ import (
 )
 
 // revertMessage words a rollback's commit as git does a revert's, so that
-// people and tools that look for reverts find it. What else the undone commits
-// changed is not taken back: they are named with the environment's path. The
+// people and tools that look for reverts find it. What else an undone commit
+// changed is not taken back: it is named with the environment's path then. The
 // subject is that of the newest one that still was in effect: a revert of a
 // revert of a revert tells nobody what is gone.
-func revertMessage(env stella.EnvName, good stella.Deployment, why intent, undone []git.Commit) string {
+func revertMessage(env stella.EnvName, good stella.Deployment, why intent, undone []git.Commit, beside map[git.ID]bool) string {
 	var b strings.Builder
 	subject := fmt.Sprintf("Bring %s back to %s", env, titled(good))
 	gone := cancelled(undone)
@@ -27,7 +27,11 @@ func revertMessage(env stella.EnvName, good stella.Deployment, why intent, undon
 	}
 	fmt.Fprintf(&b, "%s\n\n", subject)
 	for _, c := range undone {
-		fmt.Fprintf(&b, "This reverts commit %s in envs/%s.\n", c.ID, env)
+		where := ""
+		if beside[c.ID] {
+			where = fmt.Sprintf(" in envs/%s", env)
+		}
+		fmt.Fprintf(&b, "This reverts commit %s%s.\n", c.ID, where)
 	}
 	fmt.Fprintf(&b, "\nStella-Environment: %s\n%s %s\n", env, restoresTrailer, good.ID)
 	if why.reason != "" {

@@ -26,7 +26,7 @@ func TestTheSubjectOfARevertNamesWhatIsGone(t *testing.T) {
 		"nothing in effect":            {[]git.Commit{back, two}, "Bring prod back to prod-1 (1.0.0)"},
 		"nothing":                      {nil, "Bring prod back to prod-1 (1.0.0)"},
 	} {
-		message := revertMessage("prod", good, intent{}, c.undone)
+		message := revertMessage("prod", good, intent{}, c.undone, map[git.ID]bool{two.ID: true})
 		if got, _, _ := strings.Cut(message, "\n"); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}

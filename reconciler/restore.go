@@ -37,7 +37,11 @@ func (e *Engine) restore(ctx context.Context, sc *scene, good stella.Deployment,
 		why.reverts = append(why.reverts, string(c.ID))
 	}
 	why.undoes = undoes(sc.book, undone)
-	c := &change{draft: e.restoring(sc, good, why, undone, also)}
+	beside, err := e.beside(ctx, sc, undone)
+	if err != nil {
+		return nil, err
+	}
+	c := &change{draft: e.restoring(sc, good, revertMessage(sc.name, good, why, undone, beside), also)}
 	cand, invalid := e.build(ctx, *c, sc.branch)
 	if cand == nil || invalid != nil && !isInvalid(invalid) {
 		return nil, invalid
@@ -66,7 +70,7 @@ func (sc *scene) having(tree string) *scene {
 
 // restoring drafts the revert commit. It refuses a head on which the
 // environment is no longer what the rollback was planned against.
-func (e *Engine) restoring(sc *scene, good stella.Deployment, why intent, undone []git.Commit, also *extras) func(context.Context, *source) ([]git.Edit, string, error) {
+func (e *Engine) restoring(sc *scene, good stella.Deployment, message string, also *extras) func(context.Context, *source) ([]git.Edit, string, error) {
 	planned := sc.branch.app
 	return func(ctx context.Context, onto *source) ([]git.Edit, string, error) {
 		if onto.app != planned {
@@ -78,8 +82,29 @@ func (e *Engine) restoring(sc *scene, good stella.Deployment, why intent, undone
 			return nil, "", err
 		}
 		edits := append([]git.Edit{{Path: configrepo.AppPath(onto.project, onto.name), Graft: git.ID(good.Tree), GraftMode: dirMode}}, more...)
-		return edits, revertMessage(onto.name, good, why, undone), nil
+		return edits, message, nil
 	}
+}
+
+// beside tells which commits changed other things than the app as well.
+func (e *Engine) beside(ctx context.Context, sc *scene, commits []git.Commit) (map[git.ID]bool, error) {
+	out := map[git.ID]bool{}
+	for _, c := range commits {
+		var before *git.Tree
+		after, err := e.cfg.Repo.Tree(ctx, c.ID)
+		if err == nil && len(c.Parents) > 0 {
+			before, err = e.cfg.Repo.Tree(ctx, c.Parents[0])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read what commit %.12s changed: %w", c.ID, err)
+		}
+		others, err := changedBeside(ctx, before, after, appPath(sc.source))
+		if err != nil {
+			return nil, err
+		}
+		out[c.ID] = len(others) > 0
+	}
+	return out, nil
 }
 
 // maxUndone bounds how many commits a revert names: a message is read by people.

@@ -32,6 +32,23 @@ func TestARollbackIsExactHoweverOftenItsFilesChangedSince(t *testing.T) {
 	}
 }
 
+func TestTheCommitSaysWhereAnUndoneCommitChangedOtherThingsToo(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	w.mustDeploy("b")
+	alone := w.git("rev-parse", "main")
+	both := gittest.Seed(t, w.bare, map[string]string{"envs/prod/app/notes.md": "more\n", "envs/staging/app/notes.md": "more\n"})
+	if _, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod, To: "prod-1"}); err != nil {
+		t.Fatal(err)
+	}
+	message := w.git("log", "-1", "--format=%B", "main")
+	for _, want := range []string{"\nThis reverts commit " + alone + ".\n", "\nThis reverts commit " + both + " in envs/prod.\n"} {
+		if !strings.Contains(message, want) {
+			t.Errorf("the message lacks %q:\n%s", want, message)
+		}
+	}
+}
+
 func TestARollbackOfARollbackIsANewCommitAndARecordOfItsOwn(t *testing.T) {
 	w := newWorld(t)
 	w.reconcile()
