@@ -138,7 +138,8 @@ func TestAShimsLockMayOutliveIt(t *testing.T) {
 		if effect != "place" || done {
 			return nil
 		}
-		lock, err := durable.TryLock(s.lay.shimLock("web"))
+		// The shim that was stopped may be slow to end, too.
+		lock, err := durable.WaitLock(t.Context(), s.lay.shimLock("web"))
 		if err != nil {
 			return err
 		}
