@@ -2,6 +2,7 @@ package benchmark_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -232,10 +233,30 @@ func runProbe(name string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	fmt.Printf("%d %d %d\n", c.wall, c.cpu, u.Maxrss*1024)
+	peak, err := peakBytes()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Printf("%d %d %d\n", c.wall, c.cpu, peak)
 	return 0
+}
+
+// peakBytes is the most memory that this process ever had, by proc(5). What
+// getrusage(2) says goes on with the peak of the process that started it.
+func peakBytes() (int64, error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			var kib int64
+			_, err := fmt.Sscanf(value, "%d kB", &kib)
+			return kib << 10, err
+		}
+	}
+	return 0, errors.New("/proc/self/status has no VmHWM")
 }
 
 // probe runs a probe in a process of its own.
