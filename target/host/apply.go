@@ -286,6 +286,7 @@ func (h *Host) finish(ctx context.Context, o stella.Order, d desiredSet) error {
 	}
 	for _, name := range services {
 		if _, wanted := d.service(name); wanted {
+			h.removeScratch(ctx, name) // nothing may have been unpacked in its stead
 			if err := h.straighten(name); err != nil {
 				return fmt.Errorf("straighten %s: %w", name, err)
 			}

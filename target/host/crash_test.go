@@ -5,6 +5,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,6 +126,23 @@ func TestAnApplyUndoesWhatABrokenOffOneBegan(t *testing.T) {
 			t.Errorf("broken off at %s: current is %s, %v, want %s, which runs", at, now, err, link)
 		}
 		s.checkNothingStray(t, "web")
+	}
+}
+
+// A crash right after a release was put in its place leaves the directory that
+// it was built in; the next order may have nothing to unpack.
+func TestWhatDiedAfterUnpackingIsSweptThoughNothingIsUnpacked(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	one := s.image(t, "1")
+	s.deploy(t, serviceOf("web", one))
+	left := filepath.Join(s.lay.releases("web"), scratchPrefix+"1")
+	if err := os.Mkdir(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.deploy(t, serviceOf("web", one)) // has nothing to do
+	if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is left: %v", left, err)
 	}
 }
 
