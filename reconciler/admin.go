@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -177,31 +176,12 @@ func (e *Engine) ended(sc *scene, verb, reason string) ledger.Summary {
 // ends; it ends by itself when the lock is lost.
 func (e *Engine) keepLock(ctx context.Context, sc *scene, lock stella.Lock) (context.Context, context.CancelFunc) {
 	ctx, lose := context.WithCancelCause(ctx)
-	go func() {
-		tick := time.NewTicker(ledger.RenewEvery)
-		defer tick.Stop()
-		last := time.Now()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			began := time.Now()
-			renewal, cancel := context.WithTimeout(ctx, ledger.RenewEvery)
-			_, err := sc.ledger.Append(renewal, sc.name, func(ledger.Book) ([]ledger.Event, error) {
-				return []ledger.Event{ledger.Progress{LockID: lock.ID}}, nil
-			})
-			cancel()
-			switch {
-			case err == nil:
-				last = began
-			case errors.Is(err, stella.ErrFenced), errors.Is(err, stella.ErrLocked), time.Since(last) > ledger.DefaultLease-ledger.RenewEvery:
-				// Not to be able to renew it is to lose it: somebody else may have it.
-				lose(err)
-			}
-		}
-	}()
+	go e.keepAlive(ctx, lose, sc.name, func(ctx context.Context) error {
+		_, err := sc.ledger.Append(ctx, sc.name, func(ledger.Book) ([]ledger.Event, error) {
+			return []ledger.Event{ledger.Progress{LockID: lock.ID}}, nil
+		})
+		return err
+	})
 	return ctx, func() { lose(errEnded) }
 }
 

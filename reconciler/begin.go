@@ -3,7 +3,6 @@ package reconciler
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -197,52 +196,14 @@ func (r *run) adopt(ctx context.Context, book ledger.Book) {
 	}
 	r.journal = openJournal(r.e.cfg.Journals, r.dep.ID, r.e.cfg.Logger)
 	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
-	r.lock = tenure{
-		done: held.Done(), lose: lose, lost: func() error { return context.Cause(held) },
-		whenLost: func(f func(error)) func() bool { return context.AfterFunc(held, func() { f(context.Cause(held)) }) },
-	}
-	go r.renew(held)
+	r.lock = newTenure(held, lose)
+	go r.e.keepAlive(held, lose, r.scene.name, r.renew)
 	r.notify(Started{Deployment: r.snapshot()})
 }
 
-// tenure is the time in which an environment's lock is ours.
-type tenure struct {
-	done     <-chan struct{}                      // closed when it ends
-	lose     context.CancelCauseFunc              // ends it; the first cause stays
-	lost     func() error                         // why it ended: who took the lock, or errEnded; nil while it is ours
-	whenLost func(func(error)) (stop func() bool) // runs something when it ends
-}
-
-// renew keeps the lock until it is lost or given back. It carries progress, so
-// that others see how far the deployment is. It owns nothing of r but reads a
-// snapshot.
-func (r *run) renew(held context.Context) {
-	tick := time.NewTicker(ledger.RenewEvery)
-	defer tick.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-held.Done():
-			return
-		case <-tick.C:
-		}
-		began := time.Now()
-		err := r.progress(held)
-		switch {
-		case err == nil:
-			last = began // the lease runs from when it was asked for
-		case errors.Is(err, stella.ErrFenced), errors.Is(err, stella.ErrLocked), time.Since(last) > ledger.DefaultLease-ledger.RenewEvery:
-			r.lock.lose(fmt.Errorf("the lock on %s was lost: %w", r.dep.Environment, err))
-			return
-		default:
-			r.e.cfg.Logger.WarnContext(held, "renew lock", "environment", r.dep.Environment, "err", err)
-		}
-	}
-}
-
-func (r *run) progress(held context.Context) error {
-	ctx, cancel := context.WithTimeout(held, ledger.RenewEvery)
-	defer cancel()
+// renew records how far the deployment is, and so keeps its lock. It owns
+// nothing of r but reads a snapshot.
+func (r *run) renew(ctx context.Context) error {
 	d := r.snapshot()
 	_, err := r.scene.ledger.Append(ctx, d.Environment, func(ledger.Book) ([]ledger.Event, error) {
 		return []ledger.Event{ledger.Progress{ID: d.ID, LockID: r.lockID, Commit: d.Commit, Tree: d.Tree, Steps: d.Steps, Targets: d.Targets}}, nil

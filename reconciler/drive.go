@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/ledger"
 )
 
@@ -60,7 +59,7 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 		if why.opts.PlanHash != "" || why.opts.Confirmed {
 			c.agreed = want
 		}
-		files, err := changedFiles(ctx, sc.branch.tree, want.tree, configrepo.AppPath(sc.project, sc.name))
+		files, err := changedFiles(ctx, sc.branch.tree, want.tree, appPath(sc.source))
 		if err != nil {
 			return nil, err
 		}

@@ -188,7 +188,9 @@ func (s *survey) ran(env stella.EnvName) string {
 
 // driveOffline applies and verifies as ever, under the targets' own locks.
 func (e *Engine) driveOffline(ctx context.Context, j *job, out Outcome) (Outcome, error) {
-	r := &run{e: e, scene: j.scene, survey: j.in.survey, plan: j.in.plan, opts: j.intent.opts, offline: j.intent.offline, lock: unlocked(ctx)}
+	held, lose := context.WithCancelCause(context.WithoutCancel(ctx)) // by nobody who could lose it
+	defer lose(errEnded)
+	r := &run{e: e, scene: j.scene, survey: j.in.survey, plan: j.in.plan, opts: j.intent.opts, offline: j.intent.offline, lock: newTenure(held, lose)}
 	r.dep = e.draft(j.scene.book, j.scene, j.in.survey, j.intent)
 	r.dep.ID = fmt.Sprintf("%s-%s", j.scene.name, j.intent.offline.ID)
 	r.dep.Sequence = 0 // it gets one in the ledger
@@ -205,13 +207,4 @@ func (e *Engine) driveOffline(ctx context.Context, j *job, out Outcome) (Outcome
 		out.Sync, out.Reason = stella.SyncPartial, d.Error
 	}
 	return out, nil
-}
-
-// unlocked is a tenure that nobody can take away.
-func unlocked(ctx context.Context) tenure {
-	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
-	return tenure{
-		done: held.Done(), lose: lose, lost: func() error { return context.Cause(held) },
-		whenLost: func(func(error)) func() bool { return func() bool { return true } },
-	}
 }
