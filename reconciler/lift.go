@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -123,72 +122,6 @@ func lifts(c git.Commit, hold string) bool {
 		ids, ok := strings.CutPrefix(strings.TrimSpace(line), liftTrailer)
 		if ok && slices.Contains(strings.Fields(strings.ReplaceAll(ids, ",", " ")), hold) {
 			return true
-		}
-	}
-	return false
-}
-
-// revertedBy is what a revert that is on the branch already went away from, so
-// that it is held: a rollback that was interrupted, or a commit whose message
-// says that it reverts. An earlier release that somebody simply asked for again
-// holds nothing.
-func (e *Engine) revertedBy(ctx context.Context, sc *scene) (*source, error) {
-	before, err := e.beforeRevert(ctx, sc)
-	if err != nil || before == "" {
-		return nil, err
-	}
-	h, err := e.headAt(ctx, before)
-	var src *source
-	if err == nil {
-		src, err = e.read(ctx, h, sc.name)
-	}
-	if src == nil && !errors.Is(err, stella.ErrUnreachable) {
-		// Going back must not fail for what it goes away from.
-		e.cfg.Logger.WarnContext(ctx, "what was reverted is not held", "environment", sc.name, "commit", before, "err", err)
-		return nil, nil
-	}
-	if src == nil {
-		return nil, err
-	}
-	return src, nil // what it asked for may well be invalid
-}
-
-// beforeRevert is the commit that a revert goes away from, empty for none.
-func (e *Engine) beforeRevert(ctx context.Context, sc *scene) (git.ID, error) {
-	if d := newest(sc.book); d != nil && d.Kind == stella.KindRollback && d.Status != stella.Succeeded && d.Tree == string(sc.app) && len(d.Reverts) > 0 {
-		return git.ID(d.Reverts[0]), nil
-	}
-	found, err := e.cfg.Repo.Log(ctx, sc.branch.commit, appPath(sc.source), 1)
-	if err != nil || len(found) == 0 || len(found[0].Parents) == 0 || !saysRevert(found[0]) || e.reapplies(ctx, found[0]) {
-		return "", err
-	}
-	return found[0].Parents[0], nil
-}
-
-// reapplies reports whether all that a commit reverts are reverts themselves:
-// it brings back what they took away, and goes away from nothing bad. A rollback
-// says what it restores, and is never meant so.
-func (e *Engine) reapplies(ctx context.Context, c git.Commit) bool {
-	took := revertsRE.FindAllStringSubmatch(c.Message, maxUndone)
-	if len(took) == 0 || strings.Contains(c.Message, "\n"+restoresTrailer) {
-		return false
-	}
-	for _, m := range took {
-		if of, err := e.cfg.Repo.Commit(ctx, git.ID(m[1])); err != nil || !saysRevert(of) {
-			return false
-		}
-	}
-	return true
-}
-
-// saysRevert reports whether a message is a revert's: git's own words, those
-// that forges put into their merge commits, or ours.
-func saysRevert(c git.Commit) bool {
-	for line := range strings.Lines(c.Message) {
-		for _, words := range []string{"This reverts ", "Revert \"", restoresTrailer} {
-			if strings.HasPrefix(line, words) {
-				return true
-			}
 		}
 	}
 	return false

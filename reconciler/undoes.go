@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"regexp"
 	"slices"
 
 	"github.com/stella-ops/stella"
@@ -33,31 +32,6 @@ func undoes(b ledger.Book, undone []git.Commit) []UndoneCommit {
 		})
 	}
 	return out
-}
-
-// revertsRE finds what a revert's message says that it takes back: git's words
-// and ours.
-var revertsRE = regexp.MustCompile(`(?m)^This reverts commit ([0-9a-f]{40})\b`)
-
-// cancelled are the reverts among commits, newest first, and what they revert.
-func cancelled(commits []git.Commit) []git.ID {
-	var gone []git.ID
-	for _, c := range commits {
-		if slices.Contains(gone, c.ID) {
-			continue // a revert that was reverted is in effect no more
-		}
-		var took []git.ID
-		for _, m := range revertsRE.FindAllStringSubmatch(c.Message, maxUndone) {
-			took = append(took, git.ID(m[1]))
-		}
-		known := func(id git.ID) bool {
-			return slices.ContainsFunc(commits, func(c git.Commit) bool { return c.ID == id })
-		}
-		if len(took) > 0 && !slices.ContainsFunc(took, func(id git.ID) bool { return !known(id) }) {
-			gone = append(append(gone, c.ID), took...)
-		}
-	}
-	return gone
 }
 
 // lastTook is how long the last deployments of a kind took, the middle one of at
