@@ -172,18 +172,20 @@ func (e *Engine) proposeAt(ctx context.Context, cand *candidate, branch string) 
 // environment's release.yaml; every other byte stays.
 func releaseEdit(components map[string]stella.Artifact, version string) func(context.Context, *source) ([]git.Edit, error) {
 	return func(ctx context.Context, onto *source) ([]git.Edit, error) {
-		path := configrepo.ReleasePath(onto.project, onto.name)
-		old, err := onto.tree.Read(ctx, path, maxReleaseBytes)
-		if err != nil {
-			return nil, err
-		}
-		edited, err := configrepo.SetRelease(old, version, components)
-		if err != nil {
-			return nil, fmt.Errorf("edit %s: %w", path, err)
-		}
-		return []git.Edit{{Path: path, Content: edited}}, nil
+		return editRelease(ctx, onto, func(old []byte) ([]byte, error) { return configrepo.SetRelease(old, version, components) })
 	}
 }
 
-// maxReleaseBytes bounds release.yaml as configrepo does.
-const maxReleaseBytes = 1 << 20
+// editRelease changes an environment's release.yaml.
+func editRelease(ctx context.Context, onto *source, edit func(old []byte) ([]byte, error)) ([]git.Edit, error) {
+	path := configrepo.ReleasePath(onto.project, onto.name)
+	old, err := onto.tree.Read(ctx, path, configrepo.MaxFileBytes)
+	if err != nil {
+		return nil, err
+	}
+	edited, err := edit(old)
+	if err != nil {
+		return nil, fmt.Errorf("edit %s: %w", path, err)
+	}
+	return []git.Edit{{Path: path, Content: edited}}, nil
+}

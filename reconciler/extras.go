@@ -38,9 +38,8 @@ func (x *extras) on(ctx context.Context, onto *source) ([]git.Edit, error) {
 		if err != nil {
 			return nil, err
 		}
-		if now != x.planned[edit.Path] {
-			err := fmt.Errorf("%s changed meanwhile: commit %.12s: %w", edit.Path, onto.commit, stella.ErrConflict)
-			return nil, stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", onto.name))
+		if err := unchanged(edit.Path, now, x.planned[edit.Path], onto); err != nil {
+			return nil, err
 		}
 	}
 	return x.edits, nil
@@ -110,7 +109,7 @@ func (x *extras) addShared(ctx context.Context, sc *scene, good stella.Deploymen
 		if !slices.Contains(declared, dir) {
 			continue
 		}
-		if err := x.add(ctx, sc, git.Edit{Path: dir, Graft: git.ID(good.Shared[dir]), GraftMode: dirMode}); err != nil {
+		if err := x.add(ctx, sc, git.Edit{Path: dir, Graft: git.ID(good.Shared[dir]), GraftMode: git.ModeDir}); err != nil {
 			return err
 		}
 	}
@@ -127,9 +126,6 @@ func (x *extras) add(ctx context.Context, sc *scene, edit git.Edit) error {
 	x.edits = append(x.edits, edit)
 	return nil
 }
-
-// dirMode is git's mode of a directory.
-const dirMode = 0o040000
 
 // join makes the extras part of a planned rollback: its files and its hash.
 func (x *extras) join(ctx context.Context, j *job, sc *scene) error {
@@ -164,7 +160,7 @@ func (x *extras) sealed(hash string) string {
 func (x *extras) files(ctx context.Context, from, to GitTree) ([]FileChange, error) {
 	var out []FileChange
 	for _, edit := range x.edits {
-		if edit.GraftMode == dirMode {
+		if edit.GraftMode == git.ModeDir {
 			changed, err := changedFiles(ctx, from, to, edit.Path)
 			if err != nil {
 				return nil, err

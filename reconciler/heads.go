@@ -75,7 +75,7 @@ func keys(ctx context.Context, h *head) (Heads, error) {
 // overrideEnds are the times at which overrides of a release end. A release that
 // can not be read has none: the pass that its commit leads to says what is wrong.
 func overrideEnds(ctx context.Context, h *head, env stella.EnvName) []time.Time {
-	text, err := h.tree.Read(ctx, configrepo.ReleasePath(h.project, env), maxReleaseBytes)
+	text, err := h.tree.Read(ctx, configrepo.ReleasePath(h.project, env), configrepo.MaxFileBytes)
 	if err != nil || !bytes.Contains(text, []byte("overrides")) {
 		return nil
 	}

@@ -210,20 +210,11 @@ func (p *part) groups(ways []way) []configrepo.Override {
 // longer what the rollback was planned against.
 func (p *part) draft(ways []way, overrides []configrepo.Override, why intent) func(context.Context, *source) ([]git.Edit, string, error) {
 	return func(ctx context.Context, onto *source) ([]git.Edit, string, error) {
-		if onto.app != p.scene.app {
-			err := fmt.Errorf("%s changed meanwhile: commit %.12s: %w", onto.name, onto.commit, stella.ErrConflict)
-			return nil, "", stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", onto.name))
-		}
-		path := configrepo.ReleasePath(onto.project, onto.name)
-		old, err := onto.tree.Read(ctx, path, maxReleaseBytes)
-		if err != nil {
+		if err := unchanged(string(onto.name), onto.app, p.scene.app, onto); err != nil {
 			return nil, "", err
 		}
-		edited, err := configrepo.SetOverrides(old, overrides)
-		if err != nil {
-			return nil, "", fmt.Errorf("edit %s: %w", path, err)
-		}
-		return []git.Edit{{Path: path, Content: edited}}, partMessage(p, ways, why), nil
+		edits, err := editRelease(ctx, onto, func(old []byte) ([]byte, error) { return configrepo.SetOverrides(old, overrides) })
+		return edits, partMessage(p, ways, why), err
 	}
 }
 

@@ -27,11 +27,8 @@ type Situation struct {
 // neither reads nor writes anything. A target that could not be observed has a
 // part in the plan without actions.
 func Compute(s Situation) Plan {
-	p := Plan{
-		Environment: s.Environment.Name, Tree: s.Tree, Release: s.Desired.Release.Version, Empty: true,
-		Reverts: []string{}, Undoes: []UndoneCommit{}, Files: []FileChange{}, Artifacts: []ArtifactCheck{}, Crosses: []Crossing{}, Overrides: []DeclaredOverride{},
-		Targets: []TargetPlan{}, Warnings: []string{}, Findings: []Finding{}, Conflicts: []RevertConflict{},
-	}
+	p := emptyPlan(s.Environment.Name, s.Tree, s.Desired.Release.Version)
+	p.Empty = true
 	for i, batch := range Batches(s.Environment, s.Desired) {
 		for _, name := range batch {
 			t := TargetPlan{Target: name, Batch: i + 1, Changes: []stella.Change{}, Actions: []stella.Action{}}
@@ -48,6 +45,16 @@ func Compute(s Situation) Plan {
 	}
 	p.Hash = p.hash()
 	return p
+}
+
+// emptyPlan is a plan that says nothing yet. Its lists are there: a document's
+// are never null.
+func emptyPlan(env stella.EnvName, tree, release string) Plan {
+	return Plan{
+		Environment: env, Tree: tree, Release: release, Reverts: []string{}, Undoes: []UndoneCommit{}, Files: []FileChange{},
+		Artifacts: []ArtifactCheck{}, Crosses: []Crossing{}, Overrides: []DeclaredOverride{}, Targets: []TargetPlan{},
+		Warnings: []string{}, Findings: []Finding{}, Conflicts: []RevertConflict{},
+	}
 }
 
 // Batches returns the targets in the order in which they are changed: a target

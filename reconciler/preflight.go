@@ -182,7 +182,7 @@ func list(ctx context.Context, t GitTree, dir string, most int) (map[string]git.
 		}
 		for _, entry := range entries {
 			path := dir + "/" + entry.Name
-			if entry.Mode != 0o040000 {
+			if entry.Mode != git.ModeDir {
 				files[path] = git.ID(entry.ID)
 			} else if err := walk(path, depth+1); err != nil {
 				return err

@@ -230,10 +230,7 @@ func (e *Engine) unrenderable(ctx context.Context, sc *scene, want *source, good
 		seen.env = sc.branch.env
 	}
 	in := &inspection{want: &seen, survey: &survey{artifacts: e.cfg.Artifacts(want.project), guard: e.guard}}
-	in.plan = Plan{
-		Environment: sc.name, Tree: string(want.app), Release: good.Release, Reverts: []string{}, Files: []FileChange{},
-		Artifacts: []ArtifactCheck{}, Crosses: []Crossing{}, Targets: []TargetPlan{}, Warnings: []string{}, Findings: []Finding{},
-	}
+	in.plan = emptyPlan(sc.name, string(want.app), good.Release)
 	in.find(FindingUnrenderable, "", fmt.Sprintf("what %s had can not be used today: %s", good.ID, strings.ReplaceAll(want.invalid.Error(), "\n", "; ")),
 		fmt.Sprintf("run 'stella orch deployments list %s' and name another one with --to, or bring it back by hand: 'git checkout %.12s -- %s', mend it, commit", sc.name, good.Commit, appPath(want)))
 	if seen.env != nil {

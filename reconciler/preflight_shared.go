@@ -91,7 +91,7 @@ func (w *wayBack) withShared(ctx context.Context, e *Engine) (*candidate, error)
 		return nil, err
 	}
 	c := change{draft: func(context.Context, *source) ([]git.Edit, string, error) {
-		app := git.Edit{Path: appPath(w.scene.branch), Graft: git.ID(w.good.Tree), GraftMode: dirMode}
+		app := git.Edit{Path: appPath(w.scene.branch), Graft: git.ID(w.good.Tree), GraftMode: git.ModeDir}
 		return append([]git.Edit{app}, x.edits...), "What it would be\n", nil
 	}}
 	cand, err := e.build(ctx, c, w.scene.branch)

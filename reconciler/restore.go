@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/git"
 )
 
@@ -73,15 +72,14 @@ func (sc *scene) having(tree string) *scene {
 func (e *Engine) restoring(sc *scene, good stella.Deployment, message string, also *extras) func(context.Context, *source) ([]git.Edit, string, error) {
 	planned := sc.branch.app
 	return func(ctx context.Context, onto *source) ([]git.Edit, string, error) {
-		if onto.app != planned {
-			err := fmt.Errorf("%s changed meanwhile: commit %.12s: %w", onto.name, onto.commit, stella.ErrConflict)
-			return nil, "", stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", onto.name))
+		if err := unchanged(string(onto.name), onto.app, planned, onto); err != nil {
+			return nil, "", err
 		}
 		more, err := also.on(ctx, onto)
 		if err != nil {
 			return nil, "", err
 		}
-		edits := append([]git.Edit{{Path: configrepo.AppPath(onto.project, onto.name), Graft: git.ID(good.Tree), GraftMode: dirMode}}, more...)
+		edits := append([]git.Edit{{Path: appPath(onto), Graft: git.ID(good.Tree), GraftMode: git.ModeDir}}, more...)
 		return edits, message, nil
 	}
 }
@@ -90,11 +88,7 @@ func (e *Engine) restoring(sc *scene, good stella.Deployment, message string, al
 func (e *Engine) beside(ctx context.Context, sc *scene, commits []git.Commit) (map[git.ID]bool, error) {
 	out := map[git.ID]bool{}
 	for _, c := range commits {
-		var before *git.Tree
-		after, err := e.cfg.Repo.Tree(ctx, c.ID)
-		if err == nil && len(c.Parents) > 0 {
-			before, err = e.cfg.Repo.Tree(ctx, c.Parents[0])
-		}
+		before, after, err := e.around(ctx, c)
 		if err != nil {
 			return nil, fmt.Errorf("read what commit %.12s changed: %w", c.ID, err)
 		}
@@ -105,6 +99,18 @@ func (e *Engine) beside(ctx context.Context, sc *scene, commits []git.Commit) (m
 		out[c.ID] = len(others) > 0
 	}
 	return out, nil
+}
+
+// around returns the trees before and after a commit, against its first parent;
+// before is nil for a root commit.
+func (e *Engine) around(ctx context.Context, c git.Commit) (before, after *git.Tree, err error) {
+	if len(c.Parents) > 0 {
+		if before, err = e.cfg.Repo.Tree(ctx, c.Parents[0]); err != nil {
+			return nil, nil, err
+		}
+	}
+	after, err = e.cfg.Repo.Tree(ctx, c.ID)
+	return before, after, err
 }
 
 // maxUndone bounds how many commits a revert names: a message is read by people.
@@ -141,6 +147,6 @@ func (e *Engine) hasTree(ctx context.Context, commit git.ID, path string, tree g
 	if err != nil {
 		return false, err
 	}
-	entry, err := t.Lookup(ctx, path)
-	return err == nil && entry.ID == tree, ignoreNotFound(err)
+	id, err := idAt(ctx, TreeOf(t), path)
+	return id == tree, err
 }

@@ -207,6 +207,16 @@ func sharedTrees(ctx context.Context, h *head, dirs []string) (map[string]string
 // appPath is the directory of the environment's app.
 func appPath(s *source) string { return configrepo.AppPath(s.project, s.name) }
 
+// unchanged refuses a head on which something is no longer what a change was
+// planned against.
+func unchanged(what string, now, planned git.ID, onto *source) error {
+	if now == planned {
+		return nil
+	}
+	err := fmt.Errorf("%s changed meanwhile: commit %.12s: %w", what, onto.commit, stella.ErrConflict)
+	return stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", onto.name))
+}
+
 // scene is all that a decision about one environment starts from.
 type scene struct {
 	*source // what is wanted: what the branch asks for, or what the pin keeps

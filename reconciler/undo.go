@@ -99,17 +99,13 @@ func (e *Engine) findUndo(ctx context.Context, sc *scene, commit string) (*undo,
 		return nil, stella.WithHint(fmt.Errorf("undo one commit of %s: %w", sc.name, err),
 			fmt.Sprintf("run 'stella orch deployments list %s -o wide' for the commits that were deployed, or 'git log' in a clone", sc.name))
 	}
-	u := &undo{commit: found, path: configrepo.AppPath(sc.project, sc.name)}
-	after, err := repo.Tree(ctx, found.ID)
-	if err != nil {
-		return nil, err
-	}
-	var before *git.Tree
+	u := &undo{commit: found, path: appPath(sc.source)}
 	if len(found.Parents) > 0 {
 		u.parent = found.Parents[0]
-		if before, err = repo.Tree(ctx, u.parent); err != nil {
-			return nil, err
-		}
+	}
+	before, after, err := e.around(ctx, found)
+	if err != nil {
+		return nil, err
 	}
 	if u.elsewhere, err = changedBeside(ctx, before, after, u.path); err != nil {
 		return nil, err
@@ -196,11 +192,10 @@ func idOf(t *git.Tree) git.ID {
 func (u *undo) draft(sc *scene, why intent) func(context.Context, *source) ([]git.Edit, string, error) {
 	planned := sc.branch.app
 	return func(_ context.Context, onto *source) ([]git.Edit, string, error) {
-		if onto.app != planned {
-			err := fmt.Errorf("%s changed meanwhile: commit %.12s: %w", onto.name, onto.commit, stella.ErrConflict)
-			return nil, "", stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", onto.name))
+		if err := unchanged(string(onto.name), onto.app, planned, onto); err != nil {
+			return nil, "", err
 		}
-		return u.result.Edits(configrepo.AppPath(onto.project, onto.name)), undoMessage(onto.name, u, why), nil
+		return u.result.Edits(appPath(onto)), undoMessage(onto.name, u, why), nil
 	}
 }
 

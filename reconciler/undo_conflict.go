@@ -29,11 +29,8 @@ const (
 // conflicting is the job of an undo that conflicts: a plan to be shown, with
 // findings that refuse it. No target is asked for it.
 func (e *Engine) conflicting(ctx context.Context, sc *scene, u *undo, why intent) *job {
-	p := Plan{
-		Environment: sc.name, Commit: string(sc.commit), Tree: string(sc.app), Empty: true, Reverts: why.reverts, Undoes: why.undoes,
-		Files: []FileChange{}, Artifacts: []ArtifactCheck{}, Crosses: []Crossing{}, Overrides: []DeclaredOverride{}, Targets: []TargetPlan{},
-		Warnings: []string{}, Findings: []Finding{}, Conflicts: []RevertConflict{},
-	}
+	p := emptyPlan(sc.name, string(sc.app), "")
+	p.Commit, p.Empty, p.Reverts, p.Undoes = string(sc.commit), true, why.reverts, why.undoes
 	if sc.release != nil {
 		p.Release = sc.release.Release.Version
 	}
