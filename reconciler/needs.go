@@ -55,6 +55,22 @@ type Logger interface {
 	Logs(ctx context.Context, component string, maxBytes int64) ([]byte, error)
 }
 
+// Watcher is a Target that can tell at once that something of it changed.
+type Watcher interface {
+	// Watch calls changed, possibly often and from another goroutine, whenever
+	// something may differ from what was last observed, until ctx ends. It says no
+	// more than that: what changed is for Observe to find. It returns once it
+	// watches, with an error where it can not.
+	Watch(ctx context.Context, changed func()) error
+}
+
+// Suspecter is a Target that can say who else seems to write a resource.
+type Suspecter interface {
+	// Suspects returns lines for people, the likeliest first: "uid 1000 (deploy),
+	// at 03:12:44". Empty where there is no trace.
+	Suspects(ctx context.Context, id stella.ResourceID, path string) ([]string, error)
+}
+
 // TargetSpec says which target to open.
 type TargetSpec struct {
 	Environment *configrepo.Environment
