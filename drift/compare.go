@@ -197,7 +197,7 @@ func (w *walk) add(class stella.Class, d, l any, n *secretNode) {
 		c.Live, lHidden = n.show(l)
 	}
 	c.Secret = dHidden || lHidden
-	c.Severity = severityOf(w.severities, &c)
+	c.Severity = severityOf(w.severities, c.Resource, c.Class, c.Path).severity
 	w.changes = append(w.changes, c)
 }
 

@@ -101,7 +101,7 @@ func TestCompare(t *testing.T) {
 			[]string{
 				`service/api extra /command [null,["run"]] critical`,
 				`service/api extra /environment [null,{"A":"1"}] warning`,
-				`service/api extra /user [null,"root"] warning`,
+				`service/api extra /user [null,"root"] critical`,
 			},
 		},
 		{
@@ -110,7 +110,7 @@ func TestCompare(t *testing.T) {
 		},
 		{
 			"a field that live does not have is missing", `{"service/api":{"user":"app"}}`, `{"service/api":{}}`,
-			[]string{`service/api missing /user ["app",null] warning`},
+			[]string{`service/api missing /user ["app",null] critical`},
 		},
 		{
 			"keys of a map that desired has are compared both ways", `{"service/api":{"environment":{"A":"1","B":"2"}}}`, `{"service/api":{"environment":{"B":"3","C":"4"}}}`,
@@ -184,7 +184,7 @@ func TestCompare(t *testing.T) {
 		},
 		{
 			"a pointer that is not valid hides the whole resource", `{"service/api":{"environment":{"PW":"x"},"!":["environment/PW"]}}`, `{"service/api":{"environment":{"PW":"y"}}}`,
-			[]string{`service/api modified  [` + hidden + `,` + hidden + `] warning secret`},
+			[]string{`service/api modified  [` + hidden + `,` + hidden + `] critical secret`},
 		},
 		{"a resource that is all secret and equal is no difference", `{"service/api":{"environment":{"PW":"x"},"!":["~"]}}`, `{"service/api":{"environment":{"PW":"x"}}}`, nil},
 	} {

@@ -1,7 +1,6 @@
 package drift
 
 import (
-	"path"
 	"strings"
 	"time"
 
@@ -39,29 +38,35 @@ type rule struct {
 func prepare(ignores []Ignore, now time.Time) []rule {
 	rules := make([]rule, 0, len(ignores))
 	for _, ig := range ignores {
-		segments, err := ParsePointer(ig.Path)
-		if err != nil {
-			continue
+		if r, ok := prepared(ig, now); ok {
+			rules = append(rules, r)
 		}
-		for i := range segments {
-			segments[i] = escapeSegment(segments[i])
-		}
-		expired := !ig.Until.IsZero() && !now.Before(ig.Until)
-		rules = append(rules, rule{Ignore: ig, segments: segments, expired: expired})
 	}
 	return rules
+}
+
+func prepared(ig Ignore, now time.Time) (r rule, ok bool) {
+	segments, err := ParsePointer(ig.Path)
+	if err != nil {
+		return rule{}, false
+	}
+	for i := range segments {
+		segments[i] = escapeSegment(segments[i])
+	}
+	return rule{Ignore: ig, segments: segments, expired: ig.Expired(now)}, true
 }
 
 // judge marks the changes of one resource that a rule covers. The first rule
 // in force decides; where only expired ones match, the change counts and its
 // reason says so.
 func judge(changes []stella.Change, id stella.ResourceID, rules []rule) {
-	for _, r := range rules {
-		if ok, err := path.Match(r.Resource, string(id)); err != nil || !ok {
+	for i := range rules {
+		r := &rules[i]
+		if !r.matches(id) {
 			continue
 		}
-		for i := range changes {
-			if c := &changes[i]; !c.Ignored && r.covers(c.Path) {
+		for j := range changes {
+			if c := &changes[j]; !c.Ignored && r.covers(c.Path) {
 				r.mark(c)
 			}
 		}

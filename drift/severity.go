@@ -1,6 +1,7 @@
 package drift
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/stella-ops/stella"
@@ -8,38 +9,72 @@ import (
 
 // severityRule says how much a difference matters. Empty parts match anything.
 type severityRule struct {
+	name     string // stable: documents print it
 	kind     string // of the resource, before the slash of its id
 	class    stella.Class
-	field    string // first segment of the path; "-" for a whole resource
+	fields   []string // first segment of the path; wholeResource for a whole resource
 	severity stella.Severity
+	because  string // in words, for a person
 }
 
+// wholeResource stands for the empty path where a rule names fields. No field
+// is named so.
 const wholeResource = "-"
 
 // severityRules are tried in order; the first that matches decides. What
-// program runs is critical; how it runs is a warning; what nobody executes is
-// information.
+// program runs and what it may do is critical; how it runs is a warning; what
+// nobody executes is information. The fields of a service are those that
+// configrepo renders: what it has no name of its own for is named as in Compose.
 func severityRules() []severityRule {
+	whole := []string{wholeResource}
 	return []severityRule{
-		{"", stella.Missing, wholeResource, stella.SeverityCritical},
-		{"service", "", "image", stella.SeverityCritical},
-		{"service", "", "command", stella.SeverityCritical},
-		{"service", "", "entrypoint", stella.SeverityCritical},
-		{"", "", "labels", stella.SeverityInfo},
-		{"", "", "", stella.SeverityWarning},
+		{"missing resource", "", stella.Missing, whole, stella.SeverityCritical, "what was asked for is not there"},
+		{"hidden resource", "", stella.Modified, whole, stella.SeverityCritical, "nobody can tell which field it is: it may be the program"},
+		{"extra resource", "", stella.Extra, whole, stella.SeverityWarning, "nobody asked for it"},
+		{"image", "service", "", []string{"image"}, stella.SeverityCritical, "the image is the program that runs"},
+		{"command", "service", "", []string{"command", "entrypoint", "post_start", "pre_stop"}, stella.SeverityCritical, "the command is the program that runs"},
+		{"rights", "service", "", rights(), stella.SeverityCritical, "it decides what the program may do on the machine"},
+		{"labels", "", "", []string{"labels", "annotations"}, stella.SeverityInfo, "nothing that runs is made of it"},
+		{"environment", "service", "", []string{"environment"}, stella.SeverityWarning, "the program reads it when it starts"},
+		{"configuration", "service", "", []string{"configs", "secrets"}, stella.SeverityWarning, "the program reads it"},
+		{"storage", "service", "", []string{"volumes", "tmpfs", "shm_size"}, stella.SeverityWarning, "it decides where the program's data is"},
+		{"network", "service", "", []string{"ports", "expose", "networks", "hostname", "dns", "extra_hosts"}, stella.SeverityWarning, "it decides who reaches the program"},
+		{"operation", "service", "", operation(), stella.SeverityWarning, "it decides how the program is kept running"},
+		{"field", "", "", nil, stella.SeverityWarning, "it is part of how the resource was asked for"},
 	}
 }
 
-func severityOf(rules []severityRule, c *stella.Change) stella.Severity {
-	kind, _, _ := strings.Cut(string(c.Resource), "/")
-	field := wholeResource
-	if c.Path != "" {
-		field, _ = cutSegment(c.Path)
+// rights are the fields that decide what a process may do outside itself.
+func rights() []string {
+	return []string{
+		"user", "group_add", "privileged", "cap_add", "cap_drop", "security_opt", "devices", "device_cgroup_rules", "network_mode",
+		"pid", "ipc", "uts", "userns_mode", "cgroup", "cgroup_parent", "sysctls", "runtime", "credential_spec", "gpus",
 	}
-	for _, r := range rules {
-		if (r.kind == "" || r.kind == kind) && (r.class == "" || r.class == c.Class) && (r.field == "" || r.field == field) {
-			return r.severity
+}
+
+func operation() []string {
+	return []string{
+		"restart", "healthcheck", "stopSignal", "stopGracePeriodSeconds", "workingDir", "dependsOn", "deploy", "scale", "init",
+		"mem_limit", "cpus", "pids_limit", "ulimits", "read_only", "logging", "x-stella",
+	}
+}
+
+// severityOf returns the rule that decides about a change.
+func severityOf(rules []severityRule, id stella.ResourceID, class stella.Class, path string) *severityRule {
+	kind, _, _ := strings.Cut(string(id), "/")
+	field := wholeResource
+	if strings.HasPrefix(path, "/") {
+		field, _ = cutSegment(path)
+	}
+	for i := range rules {
+		if rules[i].matches(kind, class, field) {
+			return &rules[i]
 		}
 	}
-	return stella.SeverityWarning
+	return &rules[len(rules)-1] // it matches anything
+}
+
+func (r *severityRule) matches(kind string, class stella.Class, field string) bool {
+	return (r.kind == "" || r.kind == kind) && (r.class == "" || r.class == class) &&
+		(r.fields == nil || slices.Contains(r.fields, field))
 }
