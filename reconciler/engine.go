@@ -45,9 +45,7 @@ type Engine struct {
 	cfg    Config
 	events notifier
 
-	headsMu sync.Mutex // guards heads
-	heads   Heads      // as last read, for polls that find the same commit
-
+	standing standing
 	readings readings
 
 	mu      sync.Mutex                       // guards what follows

@@ -30,6 +30,9 @@ type machine struct {
 	block     chan struct{}   // Prepare waits for it
 	prepared  func()          // told when Prepare begins
 
+	watched func() // who is told that something changed; nil for nobody
+	blind   bool   // it can not be watched
+
 	keeps map[stella.Digest]bool // images that are still there, whole
 	free  int64                  // bytes; 0 means that nobody can tell
 }
@@ -45,6 +48,21 @@ func (m *machine) Space(context.Context) (int64, error) {
 		return 0, errors.New("the disk does not say")
 	}
 	return m.free, nil
+}
+
+func (m *machine) Watch(ctx context.Context, changed func()) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.blind {
+		return errors.New("no watches are left")
+	}
+	m.watched = changed
+	context.AfterFunc(ctx, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.watched = nil
+	})
+	return nil
 }
 
 // defect panics in what the test says.

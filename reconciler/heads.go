@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -19,8 +20,23 @@ type Heads struct {
 	Commit string
 	At     time.Time
 	Keys   map[stella.EnvName]string
+}
 
-	ends map[stella.EnvName][]time.Time // when the overrides of releases end
+// standing is what the engine remembers of the head that it read last, so that a
+// poll that finds the same one reads nothing, and one that finds another reads
+// what changed.
+type standing struct {
+	mu     sync.Mutex // guards what follows
+	commit string
+	around string // what environments may depend on outside their directories
+	asked  map[stella.EnvName]asked
+}
+
+// asked is what an environment's files say that concerns those who wait.
+type asked struct {
+	tree   string                  // of the environment's directory: what was read
+	ends   []time.Time             // when the overrides of its release end
+	policy *configrepo.DriftPolicy // how its drift is looked for; nil where environment.yaml can not be read
 }
 
 // Heads looks at the remote. A poll that finds nothing changed costs one list of
@@ -30,21 +46,19 @@ func (e *Engine) Heads(ctx context.Context) (Heads, error) {
 	if err != nil {
 		return Heads{}, err
 	}
-	e.headsMu.Lock()
-	defer e.headsMu.Unlock()
-	if e.heads.Commit != string(h.commit) {
-		if e.heads, err = keys(ctx, h); err != nil {
-			e.heads = Heads{}
-			return Heads{}, err
-		}
+	e.standing.mu.Lock()
+	defer e.standing.mu.Unlock()
+	if err := e.standing.follow(ctx, h); err != nil {
+		return Heads{}, err
 	}
-	out := Heads{Commit: e.heads.Commit, At: h.at, Keys: make(map[stella.EnvName]string, len(e.heads.Keys))}
-	for name, key := range e.heads.Keys {
+	now := e.cfg.Now()
+	out := Heads{Commit: string(h.commit), At: h.at, Keys: make(map[stella.EnvName]string, len(e.standing.asked))}
+	for name, asked := range e.standing.asked {
 		// What somebody else did to an environment is worth a look too.
-		out.Keys[name] = key + string(h.refs[ledgerRef(h.project.LedgerRef, name)])
+		out.Keys[name] = asked.tree + e.standing.around + string(h.refs[ledgerRef(h.project.LedgerRef, name)])
 		// So is an override that ended: nothing in Git tells of it.
-		for _, end := range e.heads.ends[name] {
-			if !e.cfg.Now().Before(end) {
+		for _, end := range asked.ends {
+			if !now.Before(end) {
 				out.Keys[name] += "+" + end.Format(time.RFC3339)
 			}
 		}
@@ -52,24 +66,63 @@ func (e *Engine) Heads(ctx context.Context) (Heads, error) {
 	return out, nil
 }
 
-// keys identifies what a commit asks of every environment.
-func keys(ctx context.Context, h *head) (Heads, error) {
-	refs, err := configrepo.Environments(ctx, h.tree, h.project)
-	if err != nil {
-		return Heads{}, err
+// DriftPolicies says how drift is looked for in each environment, as the branch
+// had it when [Engine.Heads] last looked. An environment whose environment.yaml
+// can not be read is left out: nobody knows what it asks for.
+func (e *Engine) DriftPolicies(ctx context.Context) (map[stella.EnvName]configrepo.DriftPolicy, error) {
+	e.standing.mu.Lock()
+	unread := e.standing.commit == ""
+	e.standing.mu.Unlock()
+	if unread {
+		if _, err := e.Heads(ctx); err != nil {
+			return nil, err
+		}
 	}
-	around, err := surroundings(ctx, h)
-	if err != nil {
-		return Heads{}, err
-	}
-	out := Heads{Commit: string(h.commit), At: h.at, Keys: make(map[stella.EnvName]string, len(refs)), ends: map[stella.EnvName][]time.Time{}}
-	for _, r := range refs {
-		out.Keys[r.Name] = r.Tree + around
-		if ends := overrideEnds(ctx, h, r.Name); len(ends) > 0 {
-			out.ends[r.Name] = ends
+	e.standing.mu.Lock()
+	defer e.standing.mu.Unlock()
+	out := make(map[stella.EnvName]configrepo.DriftPolicy, len(e.standing.asked))
+	for name, asked := range e.standing.asked {
+		if asked.policy != nil {
+			out[name] = *asked.policy
 		}
 	}
 	return out, nil
+}
+
+// follow reads what changed between the head that was read last and this one.
+// The caller has s.mu.
+func (s *standing) follow(ctx context.Context, h *head) error {
+	if s.commit == string(h.commit) {
+		return nil
+	}
+	refs, err := configrepo.Environments(ctx, h.tree, h.project)
+	if err != nil {
+		return err
+	}
+	around, err := surroundings(ctx, h)
+	if err != nil {
+		return err
+	}
+	next := make(map[stella.EnvName]asked, len(refs))
+	for _, r := range refs {
+		a, known := s.asked[r.Name]
+		if !known || a.tree != r.Tree || s.around != around {
+			a = asked{tree: r.Tree, ends: overrideEnds(ctx, h, r.Name), policy: driftPolicy(ctx, h, r.Name)}
+		}
+		next[r.Name] = a
+	}
+	s.commit, s.around, s.asked = string(h.commit), around, next
+	return nil
+}
+
+// driftPolicy is how an environment's drift is looked for, nil where its file
+// can not be read: the pass that its commit leads to says what is wrong.
+func driftPolicy(ctx context.Context, h *head, env stella.EnvName) *configrepo.DriftPolicy {
+	read, err := configrepo.ReadEnvironment(ctx, h.tree, h.project, env)
+	if err != nil {
+		return nil
+	}
+	return &read.Drift
 }
 
 // overrideEnds are the times at which overrides of a release end. A release that
