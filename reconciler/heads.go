@@ -34,9 +34,9 @@ type standing struct {
 
 // asked is what an environment's files say that concerns those who wait.
 type asked struct {
-	tree   string                  // of the environment's directory: what was read
-	ends   []time.Time             // when the overrides of its release end
-	policy *configrepo.DriftPolicy // how its drift is looked for; nil where environment.yaml can not be read
+	tree   string                 // of the environment's directory: what was read
+	ends   []time.Time            // when the overrides of its release end
+	policy configrepo.DriftPolicy // how its drift is looked for
 }
 
 // Heads looks at the remote. A poll that finds nothing changed costs one list of
@@ -67,8 +67,8 @@ func (e *Engine) Heads(ctx context.Context) (Heads, error) {
 }
 
 // DriftPolicies says how drift is looked for in each environment, as the branch
-// had it when [Engine.Heads] last looked. An environment whose environment.yaml
-// can not be read is left out: nobody knows what it asks for.
+// had it when [Engine.Heads] last looked. An environment.yaml that can not be
+// read asks for nothing special: drift is reported, on no schedule.
 func (e *Engine) DriftPolicies(ctx context.Context) (map[stella.EnvName]configrepo.DriftPolicy, error) {
 	e.standing.mu.Lock()
 	unread := e.standing.commit == ""
@@ -82,9 +82,7 @@ func (e *Engine) DriftPolicies(ctx context.Context) (map[stella.EnvName]configre
 	defer e.standing.mu.Unlock()
 	out := make(map[stella.EnvName]configrepo.DriftPolicy, len(e.standing.asked))
 	for name, asked := range e.standing.asked {
-		if asked.policy != nil {
-			out[name] = *asked.policy
-		}
+		out[name] = asked.policy
 	}
 	return out, nil
 }
@@ -115,21 +113,30 @@ func (s *standing) follow(ctx context.Context, h *head) error {
 	return nil
 }
 
-// driftPolicy is how an environment's drift is looked for, nil where its file
-// can not be read: the pass that its commit leads to says what is wrong.
-func driftPolicy(ctx context.Context, h *head, env stella.EnvName) *configrepo.DriftPolicy {
+// driftPolicy is how an environment's drift is looked for: what is left out, as
+// in most files, is not worth reading a whole file for.
+func driftPolicy(ctx context.Context, h *head, env stella.EnvName) configrepo.DriftPolicy {
+	unsaid := configrepo.DriftPolicy{Mode: configrepo.DriftReport}
+	if !mentions(ctx, h, configrepo.EnvironmentPath(h.project, env), "drift") {
+		return unsaid
+	}
 	read, err := configrepo.ReadEnvironment(ctx, h.tree, h.project, env)
 	if err != nil {
-		return nil
+		return unsaid // the pass that its commit leads to says what is wrong
 	}
-	return &read.Drift
+	return read.Drift
+}
+
+// mentions reports whether a file can be read and has a word somewhere.
+func mentions(ctx context.Context, h *head, path, word string) bool {
+	text, err := h.tree.Read(ctx, path, configrepo.MaxFileBytes)
+	return err == nil && bytes.Contains(text, []byte(word))
 }
 
 // overrideEnds are the times at which overrides of a release end. A release that
 // can not be read has none: the pass that its commit leads to says what is wrong.
 func overrideEnds(ctx context.Context, h *head, env stella.EnvName) []time.Time {
-	text, err := h.tree.Read(ctx, configrepo.ReleasePath(h.project, env), configrepo.MaxFileBytes)
-	if err != nil || !bytes.Contains(text, []byte("overrides")) {
+	if !mentions(ctx, h, configrepo.ReleasePath(h.project, env), "overrides") {
 		return nil
 	}
 	release, err := configrepo.ReadRelease(ctx, h.tree, h.project, env)

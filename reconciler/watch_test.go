@@ -50,8 +50,7 @@ func TestDriftPoliciesAreThoseOfTheHead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, known := all[prod]
-		if known != (mode != "") || got.Schedule != schedule || got.Mode != mode {
+		if got := all[prod]; got.Schedule != schedule || got.Mode != mode {
 			t.Errorf("got %+v, want %q and %q", got, schedule, mode)
 		}
 		if other := all["staging"]; other.Mode != configrepo.DriftReport {
@@ -69,10 +68,10 @@ func TestDriftPoliciesAreThoseOfTheHead(t *testing.T) {
 	want("*/5 * * * *", configrepo.DriftHeal) // nobody has looked yet
 	look()
 	want("", configrepo.DriftOff)
-	w.commitFile("envs/prod/environment.yaml", "kind: nothing\n", "broken")
-	look()
-	want("", "")
-	w.commitFile("envs/prod/environment.yaml", environmentYAML, "mended")
+	w.commitFile("envs/prod/environment.yaml", "drift: {mode: heal}\n", "broken")
 	look()
 	want("", configrepo.DriftReport)
+	w.commitFile("envs/prod/environment.yaml", environmentYAML+"drift: {mode: heal}\n", "mended")
+	look()
+	want("", configrepo.DriftHeal)
 }
