@@ -43,7 +43,7 @@ func environmentShape(p *Project, is stella.EnvName) strictyaml.Shape[Environmen
 			func(f *environmentFile) *Rollout { return &f.env.Rollout }),
 		strictyaml.Optional("verify", "When a deployment counts as good.", verifyShape(),
 			func(f *environmentFile) *Verify { return &f.env.Verify }),
-		strictyaml.Optional("drift", "How differences to what runs are found and treated.", driftShape(),
+		strictyaml.Optional("drift", "How differences to what runs are found and treated.", driftShape(is),
 			func(f *environmentFile) *DriftPolicy { return &f.env.Drift }),
 		strictyaml.Optional("rollback", "Limits of automatic rollback.", rollbackShape(),
 			func(f *environmentFile) *rollbackFields { return &f.rollback }),

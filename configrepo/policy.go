@@ -9,6 +9,7 @@ import (
 
 	"github.com/robfig/cron/v3"
 
+	stella "github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/drift"
 	"github.com/stella-ops/stella/internal/strictyaml"
 )
@@ -77,14 +78,16 @@ func batchShape() strictyaml.Shape[batchSize] {
 	return strictyaml.Either(count, percent)
 }
 
-func driftShape() strictyaml.Shape[DriftPolicy] {
+func driftShape(is stella.EnvName) strictyaml.Shape[DriftPolicy] {
 	return strictyaml.Object(DriftPolicy{Mode: DriftReport},
 		strictyaml.Optional("schedule", "When to look, as in cron and in UTC. Default: only when asked.", scheduleShape(),
 			func(d *DriftPolicy) *string { return &d.Schedule }),
 		strictyaml.Optional("mode", "Whether to look, and whether to correct. Default: report.",
 			strictyaml.Enum(DriftOff, DriftReport, DriftHeal), func(d *DriftPolicy) *string { return &d.Mode }),
 		strictyaml.Optional("ignore", "Differences that do not count.", strictyaml.List(ignoreShape(), 0, 1000),
-			func(d *DriftPolicy) *[]drift.Ignore { return &d.Ignore }))
+			func(d *DriftPolicy) *[]drift.Ignore { return &d.Ignore }),
+		strictyaml.Optional("intended", "How this environment differs from another on purpose: for 'config diff --with'.",
+			strictyaml.List(intendedShape(is), 0, 1000), func(d *DriftPolicy) *[]Intended { return &d.Intended }))
 }
 
 func scheduleShape() strictyaml.Shape[string] {
@@ -121,26 +124,57 @@ func badSchedule(s string) string {
 }
 
 func ignoreShape() strictyaml.Shape[drift.Ignore] {
+	return ruleShape(func(i *drift.Ignore) *drift.Ignore { return i })
+}
+
+// intendedShape is a rule as an ignore rule is, that holds between two
+// environments.
+func intendedShape(is stella.EnvName) strictyaml.Shape[Intended] {
+	with := envNameShape("", "").Check(func(v strictyaml.Value, s *stella.EnvName) {
+		if is != "" && *s == is {
+			v.Problem("is this environment itself", "name the other one")
+		}
+	})
+	return ruleShape(func(i *Intended) *drift.Ignore { return &i.Ignore },
+		strictyaml.Required("with", "The other environment. Either of the two may say it.", with, func(i *Intended) *stella.EnvName { return &i.With }))
+}
+
+// everyResource is the pattern of a rule that names none.
+const everyResource = "*/*"
+
+// ruleShape is a rule that says which differences it covers, with the fields
+// that it has besides.
+func ruleShape[T any](of func(*T) *drift.Ignore, more ...strictyaml.Field[T]) strictyaml.Shape[T] {
+	var none T
+	return strictyaml.Object(none, append(more, ruleFields(of)...)...).Describe(strictyaml.Schema{"anyOf": []strictyaml.Schema{
+		{"required": []string{"resource"}}, {"required": []string{"path"}},
+	}}).Check(func(v strictyaml.Value, rule *T) {
+		switch {
+		case v.Has("resource"):
+		case v.Has("path"):
+			of(rule).Resource = everyResource
+		default:
+			v.Problem("would ignore everything", "add resource or path")
+		}
+	})
+}
+
+// ruleFields are those of a rule for differences.
+func ruleFields[T any](of func(*T) *drift.Ignore) []strictyaml.Field[T] {
 	resource := strictyaml.Line(300).Check(func(v strictyaml.Value, s *string) {
 		if _, err := path.Match(*s, ""); err != nil {
 			v.Problem("is not a pattern", "want the id of a resource, such as service/api or service/*")
 		}
 	})
-	return strictyaml.Object(drift.Ignore{},
+	return []strictyaml.Field[T]{
 		strictyaml.Optional("resource", "The resource's id, or a pattern as in path.Match. Default: every resource.", resource,
-			func(i *drift.Ignore) *string { return &i.Resource }),
+			func(f *T) *string { return &of(f).Resource }),
 		strictyaml.Optional("path", "A JSON Pointer into the resource, in which * stands for one segment. Default: the whole resource.", pointerShape(),
-			func(i *drift.Ignore) *string { return &i.Path }),
-		strictyaml.Optional("reason", "Why it does not count.", strictyaml.Line(500), func(i *drift.Ignore) *string { return &i.Reason }),
+			func(f *T) *string { return &of(f).Path }),
+		strictyaml.Optional("reason", "Why it does not count.", strictyaml.Line(500), func(f *T) *string { return &of(f).Reason }),
 		strictyaml.Optional("until", "When the rule ends: with a day in UTC, or at a time. Default: never.", strictyaml.Until(),
-			func(i *drift.Ignore) *time.Time { return &i.Until }),
-	).Describe(strictyaml.Schema{"anyOf": []strictyaml.Schema{
-		{"required": []string{"resource"}}, {"required": []string{"path"}},
-	}}).Check(func(v strictyaml.Value, _ *drift.Ignore) {
-		if !v.Has("resource") && !v.Has("path") {
-			v.Problem("would ignore everything", "add resource or path")
-		}
-	})
+			func(f *T) *time.Time { return &of(f).Until }),
+	}
 }
 
 // jsonPointerRE is RFC 6901, part 3.

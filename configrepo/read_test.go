@@ -99,6 +99,11 @@ func TestReadEnvironment(t *testing.T) {
 		Drift: DriftPolicy{Schedule: "*/5 * * * *", Mode: DriftReport, Ignore: []drift.Ignore{{
 			Resource: "service/api", Path: "/environment/LOG_LEVEL", Reason: "raised during incidents",
 			Until: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC),
+		}, {Resource: "*/*", Path: "/labels/owner", Reason: "whoever looks after the machine"}}, Intended: []Intended{{
+			With: "staging", Ignore: drift.Ignore{
+				Resource: "service/*", Path: "/environment/LOG_LEVEL", Reason: "staging says more",
+				Until: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC),
+			},
 		}}},
 		MaxFailureAge: 20 * time.Minute, Irreversible: []Irreversible{{Version: "2.0.0", Reason: "drops a column"}},
 	}

@@ -54,7 +54,7 @@ func Starter(ctx context.Context, o StarterOptions) (*StarterFiles, error) {
 	}}
 	p := &Project{}
 	for i, name := range names {
-		s.Files[EnvironmentPath(p, name)] = []byte(starterEnvironment(o.Name, name, i, app))
+		s.Files[EnvironmentPath(p, name)] = []byte(starterEnvironment(o.Name, names, i, app))
 		for file, content := range app.files {
 			s.Files[path.Join(AppPath(p, name), file)] = content
 		}

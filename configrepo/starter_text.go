@@ -27,8 +27,8 @@ func yamlName(name string) string {
 }
 
 // starterEnvironment is the i-th environment: one bare host, this machine.
-func starterEnvironment(project string, name stella.EnvName, i int, app *starter) string {
-	port := starterPort + i
+func starterEnvironment(project string, names []stella.EnvName, i int, app *starter) string {
+	name, port := names[i], starterPort+i
 	var b strings.Builder
 	b.WriteString("# 'stella schema Environment' prints every field there is.\n" +
 		"apiVersion: stella/v1\nkind: Environment\nname: " + yamlName(string(name)) + "\n")
@@ -45,6 +45,10 @@ func starterEnvironment(project string, name stella.EnvName, i int, app *starter
 		"verify:\n  timeout: 1m\n  stableFor: 5s\n")
 	if app.own {
 		b.WriteString("  checks:\n  - name: web answers\n    http: {url: \"http://${target.address}/healthz\"}\n")
+	}
+	if i > 0 {
+		fmt.Fprintf(&b, "# drift:                           # what 'stella orch env config diff %s --with %s' is not to count\n"+
+			"#   intended: [{with: %[2]s, resource: service/web, path: /environment/LOG_LEVEL, reason: says more}]\n", name, names[0])
 	}
 	return b.String()
 }

@@ -104,6 +104,15 @@ type DriftPolicy struct {
 	Schedule string         // cron in UTC; empty: only when asked
 	Mode     string         // DriftOff, DriftReport (default) or DriftHeal
 	Ignore   []drift.Ignore // differences that do not count
+	Intended []Intended     // differences to other environments that are meant to be
+}
+
+// Intended is a rule for how an environment differs from another on purpose. It
+// covers differences as an ignore rule does, and only between these two.
+type Intended struct {
+	drift.Ignore
+
+	With stella.EnvName // the other one
 }
 
 // Irreversible is a release that a rollback crosses only when told by name.
