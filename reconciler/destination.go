@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/ledger"
@@ -24,7 +23,8 @@ func (e *Engine) destination(ctx context.Context, sc *scene, to string) (stella.
 	kind, name, _ := strings.Cut(to, ":")
 	switch {
 	case to == toBaseline:
-		return e.agreedBaseline(ctx, sc)
+		_, d, err := e.baseline(ctx, sc)
+		return d, err
 	case kind == "tag":
 		return e.atRevision(ctx, sc, "refs/tags/"+name, to)
 	}
@@ -109,54 +109,4 @@ func (e *Engine) resolveRevision(ctx context.Context, b ledger.Book, revision st
 		}
 	}
 	return "", stella.WithHint(fmt.Errorf("revision %q: %w", shown, stella.ErrNotFound), hint)
-}
-
-// agreedBaseline is the deployment that the environment's baseline names. What
-// the file says is not believed where the ledger knows better, and where the
-// ledger has forgotten, the content has to have been on the branch: a file alone
-// makes nothing verified.
-func (e *Engine) agreedBaseline(ctx context.Context, sc *scene) (stella.Deployment, error) {
-	b, err := configrepo.ReadBaseline(ctx, sc.branch.tree, sc.branch.project, sc.name)
-	if err != nil {
-		return stella.Deployment{}, stella.WithHint(fmt.Errorf("baseline of %s: %w", sc.name, err),
-			fmt.Sprintf("look at baselines/%s.yaml, or name a deployment: 'stella orch deployments list %[1]s'", sc.name))
-	}
-	known, ok := sc.book.Deployment(b.Deployment)
-	switch {
-	case ok && known.Status == stella.Succeeded && known.Tree == b.Tree:
-		return known, nil
-	case ok:
-		return stella.Deployment{}, untrueBaseline(sc.name, fmt.Sprintf("%s did not verify tree %.12s: it is %s, with %.12s", known.ID, b.Tree, known.Status, known.Tree))
-	}
-	if _, err := e.cfg.Repo.Find(ctx, b.Commit, sc.branch.commit); errors.Is(err, stella.ErrNotFound) {
-		return stella.Deployment{}, untrueBaseline(sc.name, fmt.Sprintf("commit %.12s was never on the branch", b.Commit))
-	} else if err != nil {
-		return stella.Deployment{}, fmt.Errorf("baseline of %s: %w", sc.name, err)
-	}
-	h, err := e.headAt(ctx, git.ID(b.Commit))
-	if err != nil {
-		return stella.Deployment{}, fmt.Errorf("baseline of %s: %w", sc.name, err)
-	}
-	was, err := e.read(ctx, h, sc.name)
-	switch {
-	case was == nil:
-		return stella.Deployment{}, fmt.Errorf("baseline of %s: %w", sc.name, err)
-	case string(was.app) != b.Tree:
-		return stella.Deployment{}, untrueBaseline(sc.name, fmt.Sprintf("commit %.12s does not have tree %.12s", b.Commit, b.Tree))
-	}
-	d := stella.Deployment{
-		ID: b.Deployment, Environment: sc.name, Status: stella.Succeeded, Commit: b.Commit, Tree: b.Tree, Release: b.Release,
-		Desired: b.Desired, Shared: was.shared, Components: map[string]string{},
-	}
-	if was.release != nil {
-		d.Components = images(was) // what it had, whatever the file says
-	}
-	return d, nil
-}
-
-// untrueBaseline refuses a baseline that names what never was.
-func untrueBaseline(env stella.EnvName, why string) error {
-	return stella.WithHint(
-		fmt.Errorf("cannot restore previous version: baselines/%s.yaml is not to be believed: %s: %w", env, why, stella.ErrRefused),
-		fmt.Sprintf("run 'git log -- baselines/%s.yaml' in a clone to see who wrote it, or name a deployment: 'stella orch deployments list %[1]s'", env))
 }

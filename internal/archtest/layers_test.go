@@ -15,7 +15,7 @@ func layers() [][]string {
 		{"internal/git/odb", "internal/git/wire", "internal/imagetree", "internal/strictyaml", "internal/term", "health", "drift"},
 		{"internal/git", "internal/unpack"},
 		{"internal/git/gittest", "internal/git/merge", "artifact", "configrepo", "ledger"},
-		{"internal/registry", "target/host", "ledger/ledgertest"},
+		{"internal/registry", "target/host", "ledger/ledgertest", "baseline"},
 		{"reconciler"},
 		{"reconciler/...", "target/targettest"},
 		{"internal/serve", "internal/doctor", "internal/benchmark"},
@@ -67,8 +67,9 @@ func TestWhatPackagesMustNotKnow(t *testing.T) {
 		{[]string{"target/...", "drift", "health", "configrepo", "artifact"}, []string{"ledger", "internal/git"}, "only the ledger and the engine know that there is a Git"},
 		{[]string{"target/...", "artifact", "ledger"}, []string{"configrepo"}, "what is wanted reaches them as resources, not as files"},
 		{[]string{"artifact", "ledger"}, []string{"drift", "health"}, "they keep and fetch; they do not judge"},
+		{[]string{"baseline"}, []string{"artifact", "internal/git", "target/..."}, "it judges what others found out"},
 		{[]string{"artifact"}, []string{"internal/unpack"}, "it delivers an image's files; where they go is the target's business"},
-		{[]string{".", "artifact", "configrepo", "drift", "health", "ledger", "reconciler", "target/..."}, []string{"internal/term"}, "only the outermost layer talks"},
+		{[]string{".", "artifact", "baseline", "configrepo", "drift", "health", "ledger", "reconciler", "target/..."}, []string{"internal/term"}, "only the outermost layer talks"},
 	}
 	for _, s := range sources(t) {
 		for _, r := range rules {
