@@ -176,6 +176,23 @@ func probes() map[string]func(url, dir string) (cost, error) {
 			}
 			return measure(11, func(i int) error { return touch(repo, 100+i) })
 		},
+		"scan": scanFleet,
+		"policies": func(url, dir string) (cost, error) {
+			e, _, err := engine(url, dir, nil)
+			if err != nil {
+				return cost{}, err
+			}
+			return measure(21, func(int) error {
+				if _, err := e.Heads(context.Background()); err != nil {
+					return err
+				}
+				all, err := e.DriftPolicies(context.Background())
+				if err == nil && len(all) != manyEnvironments {
+					err = fmt.Errorf("%d environments", len(all))
+				}
+				return err
+			})
+		},
 		"first": func(url, dir string) (cost, error) {
 			return measure(1, func(int) error {
 				e, _, err := engine(url, dir, nil)
@@ -259,12 +276,18 @@ func peakBytes() (int64, error) {
 	return 0, errors.New("/proc/self/status has no VmHWM")
 }
 
-// probe runs a probe in a process of its own.
+// probe runs a probe of the generated repository in a process of its own.
 func probe(b *testing.B, name string) (c cost, peakBytes int64) {
 	b.Helper()
-	url := bare(b)
+	return probeOf(b, name, bare(b))
+}
+
+// probeOf runs a probe of a repository in a process of its own.
+func probeOf(b *testing.B, name, url string, env ...string) (c cost, peakBytes int64) {
+	b.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "STELLA_BENCH_PROBE="+name, "STELLA_BENCH_URL="+url, "STELLA_BENCH_DIR="+filepath.Join(b.TempDir(), "cache"))
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -102,7 +102,7 @@ func (f *fleet) push(b *testing.B, version string) string {
 
 func (f *fleet) image(version string) string { return f.registry + "/shop/web:" + version }
 
-func (f *fleet) address(i int) string { return fmt.Sprintf("127.0.1.%d", i+1) }
+func (f *fleet) address(i int) string { return fmt.Sprintf("127.0.%d.%d", 1+i/250, 1+i%250) }
 
 // listen is what the application of a target is told.
 func (f *fleet) listen(i int) string { return net.JoinHostPort(f.address(i), strconv.Itoa(f.port)) }
@@ -112,7 +112,7 @@ func (f *fleet) files(image string) map[string]string {
 	env.WriteString("apiVersion: stella/v1\nkind: Environment\nname: production\ntargets:\n")
 	for i := range f.targets {
 		fmt.Fprintf(&env, "- name: web-%d\n  address: %s\n  host: {root: %s}\n  variables: {ADDRESS: \"%s\"}\n",
-			i+1, f.address(i), filepath.Join(f.dir, "hosts", fmt.Sprintf("web-%d", i+1)), f.address(i))
+			i+1, f.address(i), f.root(i), f.address(i))
 	}
 	fmt.Fprintf(&env, "verify:\n  timeout: 2m\n  stableFor: %s\n  checks:\n  - name: web answers\n    http: {url: \"http://${target.address}:%d/\"}\n", stableFor, f.port)
 	return map[string]string{
@@ -141,9 +141,17 @@ func (f *fleet) stella(b *testing.B, args ...string) []byte {
 // engine opens an engine as the command does, on the same clone.
 func (f *fleet) engine(b *testing.B) (*reconciler.Engine, func()) {
 	b.Helper()
-	repo, err := open(filepath.Join(f.dir, "clone"), f.bare)
+	e, done, err := f.open(filepath.Join(f.dir, "clone"))
 	if err != nil {
 		b.Fatal(err)
+	}
+	return e, done
+}
+
+func (f *fleet) open(clone string) (e *reconciler.Engine, done func(), err error) {
+	repo, err := open(clone, f.bare)
+	if err != nil {
+		return nil, nil, err
 	}
 	me := git.Signature{Name: "bench", Email: "bench@example.com"}
 	log := slog.New(slog.DiscardHandler)
@@ -156,7 +164,7 @@ func (f *fleet) engine(b *testing.B) (*reconciler.Engine, func()) {
 			return ledger.New(ledger.NewGitStore(repo, prefix), ledger.Options{Version: "bench", Actor: "bench"})
 		},
 		Journals: filepath.Join(f.dir, "journals"),
-	}), func() { _ = repo.Close() }
+	}), func() { _ = repo.Close() }, nil
 }
 
 // Open implements reconciler.Targets.
