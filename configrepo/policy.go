@@ -7,9 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
-	stella "github.com/stella-ops/stella"
+	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/drift"
 	"github.com/stella-ops/stella/internal/strictyaml"
 )
@@ -92,35 +90,10 @@ func driftShape(is stella.EnvName) strictyaml.Shape[DriftPolicy] {
 
 func scheduleShape() strictyaml.Shape[string] {
 	return strictyaml.Line(100).Check(func(v strictyaml.Value, s *string) {
-		if what := badSchedule(*s); what != "" {
-			v.Problem(what, `want five fields such as "*/5 * * * *", or @hourly`)
+		if _, err := drift.ParseSchedule(*s); err != nil {
+			v.Problem(err.Error(), `want five fields such as "*/5 * * * *", or @hourly`)
 		}
 	})
-}
-
-// minEvery is the shortest interval of "@every".
-const minEvery = 10 * time.Second
-
-// badSchedule says why a schedule is refused. A time zone is refused before the
-// parser sees it: it panics on some, and schedules are in UTC.
-func badSchedule(s string) string {
-	if s == "" {
-		return ""
-	}
-	if strings.Contains(s, "TZ=") {
-		return "names a time zone"
-	}
-	schedule, err := cron.ParseStandard(s)
-	if err != nil {
-		return "is not a schedule"
-	}
-	if every, is := schedule.(cron.ConstantDelaySchedule); is && (every.Delay < minEvery || strings.Contains(s, "-")) {
-		return "comes more often than every 10s"
-	}
-	if schedule.Next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return "never comes"
-	}
-	return ""
 }
 
 func ignoreShape() strictyaml.Shape[drift.Ignore] {

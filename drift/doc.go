@@ -5,6 +5,6 @@
 //
 // Everything in it is a pure function of its arguments: no clock, no I/O, no
 // log. Secret values never leave it: what is secret in either state reads
-// [stella.SecretChanged] in a difference. It knows nothing of drivers, Git or
-// schedules.
+// [stella.SecretChanged] in a difference. When to look is a [Schedule]. It knows
+// nothing of drivers or Git.
 package drift
