@@ -94,6 +94,8 @@ func (w *walk) resource(d, l *stella.Resource) {
 	case d == nil:
 		w.id = l.ID
 		w.add(stella.Extra, nil, whole(l), secretTree(l.Secrets))
+	case equalMaps(d.Fields, l.Fields):
+		return // most resources are; no path and no secret needs to be known for that
 	default:
 		w.id = d.ID
 		w.fields(d.Fields, l.Fields, secretTree(d.Secrets, l.Secrets))
@@ -197,31 +199,37 @@ func (w *walk) add(class stella.Class, d, l any, n *secretNode) {
 		c.Live, lHidden = n.show(l)
 	}
 	c.Secret = dHidden || lHidden
-	c.Severity = severityOf(w.severities, c.Resource, c.Class, c.Path).severity
+	r := severityOf(w.severities, &c)
+	c.Severity = r.severity
+	if r.ignored {
+		c.Ignored, c.Reason = true, r.because
+	}
 	w.changes = append(w.changes, c)
 }
 
 // equal compares canonical values, and nothing else: whatever is of another
-// type is not equal to anything, so that a driver's mistake shows.
+// type is not equal to anything, so that a driver's mistake shows. Nearly all
+// that is ever compared is equal and passes only through here, so what is most
+// frequent comes first.
 func equal(a, b any) bool {
 	switch a := a.(type) {
-	case nil:
-		return b == nil
-	case bool:
-		b, ok := b.(bool)
-		return ok && a == b
-	case float64:
-		b, ok := b.(float64)
-		return ok && a == b
 	case string:
 		b, ok := b.(string)
 		return ok && a == b
-	case []any:
-		b, ok := b.([]any)
-		return ok && slices.EqualFunc(a, b, equal)
 	case map[string]any:
 		b, ok := b.(map[string]any)
 		return ok && equalMaps(a, b)
+	case []any:
+		b, ok := b.([]any)
+		return ok && equalLists(a, b)
+	case float64:
+		b, ok := b.(float64)
+		return ok && a == b
+	case bool:
+		b, ok := b.(bool)
+		return ok && a == b
+	case nil:
+		return b == nil
 	default:
 		return false
 	}
@@ -233,6 +241,18 @@ func equalMaps(a, b map[string]any) bool {
 	}
 	for k, av := range a {
 		if bv, ok := b[k]; !ok || !equal(av, bv) {
+			return false
+		}
+	}
+	return true
+}
+
+func equalLists(a, b []any) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !equal(a[i], b[i]) {
 			return false
 		}
 	}

@@ -85,12 +85,11 @@ func (c Cover) String() string {
 // field, which rule gave its severity, and which ignore rule covers it or did
 // until it expired.
 func Explain(c stella.Change, terms Terms) Explanation {
-	x := Explanation{Side: side(c.Class), Field: []string{}, Ignore: decides(c, terms)}
+	r := severityOf(severityRules(), &c)
+	x := Explanation{Side: side(c.Class), Field: []string{}, Rule: r.name, Because: r.because, Ignore: decides(c, r, terms)}
 	if segments, err := ParsePointer(c.Path); err == nil && len(segments) > 0 {
 		x.Field = segments
 	}
-	r := severityOf(severityRules(), c.Resource, c.Class, c.Path)
-	x.Rule, x.Because = r.name, r.because
 	x.Words = []string{
 		differs(c, x, terms),
 		fmt.Sprintf("It is %s by the rule %q: %s.", c.Severity, x.Rule, x.Because),
@@ -111,7 +110,10 @@ func side(class stella.Class) Side {
 }
 
 // decides returns the ignore rule that decides about a change, as judge would.
-func decides(c stella.Change, terms Terms) *Cover {
+func decides(c stella.Change, r *severityRule, terms Terms) *Cover {
+	if r.ignored {
+		return &Cover{Resource: safe.Line(string(c.Resource)), Path: safe.Line(c.Path), Reason: r.because, BuiltIn: true}
+	}
 	var expired *Cover
 	for _, ig := range terms.Ignores {
 		if !ig.Covers(c) {
@@ -154,6 +156,8 @@ func differs(c stella.Change, x Explanation, terms Terms) string {
 // counts is the sentence of whether a change counts.
 func counts(c stella.Change, ignore *Cover) string {
 	switch {
+	case c.Ignored && ignore != nil && ignore.BuiltIn:
+		return "It does not count: " + ignore.Reason + "."
 	case c.Ignored && ignore != nil:
 		return "It does not count: the ignore rule " + ignore.String() + "."
 	case c.Ignored:

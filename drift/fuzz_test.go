@@ -3,7 +3,6 @@ package drift_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -83,44 +82,6 @@ func FuzzPointer(f *testing.F) {
 		want := err == nil && (path == drift.Pointer(segments...) || strings.HasPrefix(path, drift.Pointer(segments...)+"/"))
 		if got[0].Ignored != want {
 			t.Fatalf("rule %q on %q: ignored is %v, want %v", rule, path, got[0].Ignored, want)
-		}
-	})
-}
-
-// manyResources is like a large environment: n services of ordinary size.
-func manyResources(n int, image string) stella.State {
-	s := stella.State{Resources: make([]stella.Resource, n)}
-	for i := range s.Resources {
-		s.Resources[i] = stella.Resource{ID: stella.ResourceID(fmt.Sprintf("service/s%06d", i)), Fields: map[string]any{
-			"image":       image,
-			"command":     []any{"/app", "serve", "--port", "8080"},
-			"environment": map[string]any{"LOG_LEVEL": "info", "PORT": "8080", "DB": "db:5432", "REGION": "eu"},
-			"labels":      map[string]any{"team": "shop", "tier": "backend"},
-			"ports":       []any{map[string]any{"target": 8080.0, "published": "8080", "protocol": "tcp", "hostIP": ""}},
-			"restart":     "unless-stopped",
-			"user":        "app",
-		}}
-	}
-	return s
-}
-
-// The aim is 100,000 resources in less than 200 ms on one core.
-func BenchmarkCompare(b *testing.B) {
-	desired, live := manyResources(100_000, "a"), manyResources(100_000, "a")
-	changed := manyResources(100_000, "b")
-	ignores := []drift.Ignore{{Resource: "service/*", Path: "/environment/*"}, {Resource: "service/s0000*", Path: "/image", Reason: "r"}}
-	b.Run("equal", func(b *testing.B) {
-		for b.Loop() {
-			if got := drift.Compare(desired, live, ignores, now); len(got) != 0 {
-				b.Fatal(len(got))
-			}
-		}
-	})
-	b.Run("differ", func(b *testing.B) {
-		for b.Loop() {
-			if got := drift.Compare(desired, changed, ignores, now); len(got) != 100_000 {
-				b.Fatal(len(got))
-			}
 		}
 	})
 }

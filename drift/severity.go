@@ -15,11 +15,14 @@ type severityRule struct {
 	fields   []string // first segment of the path; wholeResource for a whole resource
 	severity stella.Severity
 	because  string // in words, for a person
+
+	only    func(d, l any) bool // what else the values must be; nil for anything
+	ignored bool                // it does not count, whatever environment.yaml says
 }
 
-// wholeResource stands for the empty path where a rule names fields. No field
-// is named so.
-const wholeResource = "-"
+// wholeResource stands for the empty path where a rule names fields: no segment
+// of a pointer is written so.
+const wholeResource = "/"
 
 // severityRules are tried in order; the first that matches decides. What
 // program runs and what it may do is critical; how it runs is a warning; what
@@ -28,19 +31,20 @@ const wholeResource = "-"
 func severityRules() []severityRule {
 	whole := []string{wholeResource}
 	return []severityRule{
-		{"missing resource", "", stella.Missing, whole, stella.SeverityCritical, "what was asked for is not there"},
-		{"hidden resource", "", stella.Modified, whole, stella.SeverityCritical, "nobody can tell which field it is: it may be the program"},
-		{"extra resource", "", stella.Extra, whole, stella.SeverityWarning, "nobody asked for it"},
-		{"image", "service", "", []string{"image"}, stella.SeverityCritical, "the image is the program that runs"},
-		{"command", "service", "", []string{"command", "entrypoint", "post_start", "pre_stop"}, stella.SeverityCritical, "the command is the program that runs"},
-		{"rights", "service", "", rights(), stella.SeverityCritical, "it decides what the program may do on the machine"},
-		{"labels", "", "", []string{"labels", "annotations"}, stella.SeverityInfo, "nothing that runs is made of it"},
-		{"environment", "service", "", []string{"environment"}, stella.SeverityWarning, "the program reads it when it starts"},
-		{"configuration", "service", "", []string{"configs", "secrets"}, stella.SeverityWarning, "the program reads it"},
-		{"storage", "service", "", []string{"volumes", "tmpfs", "shm_size"}, stella.SeverityWarning, "it decides where the program's data is"},
-		{"network", "service", "", []string{"ports", "expose", "networks", "hostname", "dns", "extra_hosts"}, stella.SeverityWarning, "it decides who reaches the program"},
-		{"operation", "service", "", operation(), stella.SeverityWarning, "it decides how the program is kept running"},
-		{"field", "", "", nil, stella.SeverityWarning, "it is part of how the resource was asked for"},
+		{"same digest", "service", stella.Modified, []string{"image"}, stella.SeverityInfo, "what runs is the same digest by another name", sameDigest, true},
+		{"missing resource", "", stella.Missing, whole, stella.SeverityCritical, "what was asked for is not there", nil, false},
+		{"hidden resource", "", stella.Modified, whole, stella.SeverityCritical, "nobody can tell which field it is: it may be the program", nil, false},
+		{"extra resource", "", stella.Extra, whole, stella.SeverityWarning, "nobody asked for it", nil, false},
+		{"image", "service", "", []string{"image"}, stella.SeverityCritical, "the image is the program that runs", nil, false},
+		{"command", "service", "", []string{"command", "entrypoint", "post_start", "pre_stop"}, stella.SeverityCritical, "the command is the program that runs", nil, false},
+		{"rights", "service", "", rights(), stella.SeverityCritical, "it decides what the program may do on the machine", nil, false},
+		{"labels", "", "", []string{"labels", "annotations"}, stella.SeverityInfo, "nothing that runs is made of it", nil, false},
+		{"environment", "service", "", []string{"environment"}, stella.SeverityWarning, "the program reads it when it starts", nil, false},
+		{"configuration", "service", "", []string{"configs", "secrets"}, stella.SeverityWarning, "the program reads it", nil, false},
+		{"storage", "service", "", []string{"volumes", "tmpfs", "shm_size"}, stella.SeverityWarning, "it decides where the program's data is", nil, false},
+		{"network", "service", "", []string{"ports", "expose", "networks", "hostname", "dns", "extra_hosts"}, stella.SeverityWarning, "it decides who reaches the program", nil, false},
+		{"operation", "service", "", operation(), stella.SeverityWarning, "it decides how the program is kept running", nil, false},
+		{"field", "", "", nil, stella.SeverityWarning, "it is part of how the resource was asked for", nil, false},
 	}
 }
 
@@ -60,15 +64,18 @@ func operation() []string {
 }
 
 // severityOf returns the rule that decides about a change.
-func severityOf(rules []severityRule, id stella.ResourceID, class stella.Class, path string) *severityRule {
-	kind, _, _ := strings.Cut(string(id), "/")
-	field := wholeResource
-	if strings.HasPrefix(path, "/") {
-		field, _ = cutSegment(path)
+func severityOf(rules []severityRule, c *stella.Change) *severityRule {
+	kind, _, _ := strings.Cut(string(c.Resource), "/")
+	field, nested := wholeResource, false
+	if strings.HasPrefix(c.Path, "/") {
+		var rest string
+		field, rest = cutSegment(c.Path)
+		nested = rest != ""
 	}
 	for i := range rules {
-		if rules[i].matches(kind, class, field) {
-			return &rules[i]
+		r := &rules[i]
+		if r.matches(kind, c.Class, field) && (r.only == nil || !nested && r.only(c.Desired, c.Live)) {
+			return r
 		}
 	}
 	return &rules[len(rules)-1] // it matches anything
@@ -77,4 +84,18 @@ func severityOf(rules []severityRule, id stella.ResourceID, class stella.Class, 
 func (r *severityRule) matches(kind string, class stella.Class, field string) bool {
 	return (r.kind == "" || r.kind == kind) && (r.class == "" || r.class == class) &&
 		(r.fields == nil || slices.Contains(r.fields, field))
+}
+
+// sameDigest reports whether two images are one by another name: a release is
+// its digests, and a tag never decides what runs.
+func sameDigest(d, l any) bool {
+	one, _ := d.(string)
+	two, _ := l.(string)
+	at := strings.LastIndexByte(one, '@')
+	if at < 0 || !strings.HasSuffix(two, one[at:]) {
+		return false // parsing costs more than all the rest of a comparison
+	}
+	a, err := stella.ParseArtifact(one)
+	b, err2 := stella.ParseArtifact(two)
+	return err == nil && err2 == nil && a.Digest != "" && a.Digest == b.Digest
 }
