@@ -1,6 +1,10 @@
 package configrepo
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	stella "github.com/stella-ops/stella"
@@ -47,4 +51,55 @@ func pinnedShape() strictyaml.Shape[map[string]stella.Artifact] {
 		}
 	})
 	return strictyaml.Map(nameShape(), image)
+}
+
+const baselineComment = `# The baseline of %[1]s: what 'stella rollback %[1]s --to baseline' and
+# 'stella orch env reset %[1]s --to-baseline' go back to. It is written by
+# 'stella baseline capture %[1]s'. By itself it proves nothing: the ledger has
+# to have verified what it names.
+`
+
+// EncodeBaseline writes a baseline the one way that it is written: the same
+// baseline is the same bytes. Times are cut to the second, in UTC. What could not
+// be read again is refused, with Problems.
+func EncodeBaseline(b Baseline) ([]byte, error) {
+	var out strings.Builder
+	fmt.Fprintf(&out, baselineComment, b.Environment)
+	field := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&out, "%s: %s\n", name, scalarText(value, 0))
+		}
+	}
+	mapping := func(name string, m map[string]string) {
+		if len(m) == 0 {
+			return
+		}
+		fmt.Fprintf(&out, "%s:\n", name)
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			fmt.Fprintf(&out, "  %s: %s\n", scalarText(key, 0), scalarText(m[key], 0))
+		}
+	}
+	images := make(map[string]string, len(b.Components))
+	for name, a := range b.Components {
+		images[name] = a.String()
+	}
+	field("apiVersion", APIVersion)
+	field("kind", KindBaseline)
+	field("environment", string(b.Environment))
+	field("deployment", b.Deployment)
+	field("commit", b.Commit)
+	field("tree", b.Tree)
+	field("release", b.Release)
+	mapping("components", images)
+	mapping("shared", b.Shared)
+	field("desired", string(b.Desired))
+	fmt.Fprintf(&out, "capturedAt: %s\n", b.CapturedAt.UTC().Truncate(time.Second).Format(time.RFC3339))
+	field("capturedBy", b.CapturedBy)
+	field("reason", b.Reason)
+	text := []byte(out.String())
+	doc := strictyaml.Parse(text)
+	if strictyaml.Read(doc, baselineShape(b.Environment)); !doc.OK() {
+		return nil, problemsOf("baselines/"+string(b.Environment)+".yaml", doc)
+	}
+	return text, nil
 }

@@ -17,12 +17,16 @@ const (
 	defaultMaxFailureAge = 20 * time.Minute
 )
 
-type rollbackFields struct{ maxFailureAge time.Duration }
+type (
+	rollbackFields struct{ maxFailureAge time.Duration }
+	baselineFields struct{ after time.Duration }
+)
 
 // environmentFile is environment.yaml as it is nested there.
 type environmentFile struct {
 	env      Environment
 	rollback rollbackFields
+	baseline baselineFields
 }
 
 func environmentShape(p *Project, is stella.EnvName) strictyaml.Shape[Environment] {
@@ -47,6 +51,8 @@ func environmentShape(p *Project, is stella.EnvName) strictyaml.Shape[Environmen
 			func(f *environmentFile) *DriftPolicy { return &f.env.Drift }),
 		strictyaml.Optional("rollback", "Limits of automatic rollback.", rollbackShape(),
 			func(f *environmentFile) *rollbackFields { return &f.rollback }),
+		strictyaml.Optional("baseline", "When the baseline is captured by itself.", captureShape(),
+			func(f *environmentFile) *baselineFields { return &f.baseline }),
 		strictyaml.Optional("irreversible", "Releases that a rollback crosses only with --cross VERSION.", irreversibleShape(),
 			func(f *environmentFile) *[]Irreversible { return &f.env.Irreversible }),
 	)
@@ -59,7 +65,7 @@ func environmentShape(p *Project, is stella.EnvName) strictyaml.Shape[Environmen
 	}
 	return strictyaml.Convert(strictyaml.Object(defaults, fields...),
 		func(v strictyaml.Value, f environmentFile) (Environment, bool) {
-			f.env.MaxFailureAge = f.rollback.maxFailureAge
+			f.env.MaxFailureAge, f.env.BaselineAfter = f.rollback.maxFailureAge, f.baseline.after
 			checkAddresses(v, &f.env)
 			return f.env, true
 		})
@@ -69,6 +75,12 @@ func rollbackShape() strictyaml.Shape[rollbackFields] {
 	return strictyaml.Object(rollbackFields{maxFailureAge: defaultMaxFailureAge},
 		strictyaml.Optional("maxFailureAge", "Automatic rollback never reverts something older than this. Default: 20m.",
 			strictyaml.Duration(time.Second, 30*24*time.Hour), func(f *rollbackFields) *time.Duration { return &f.maxFailureAge }))
+}
+
+func captureShape() strictyaml.Shape[baselineFields] {
+	return strictyaml.Object(baselineFields{},
+		strictyaml.Optional("after", "A deployment that was healthy and undrifted this long becomes the baseline by itself, while 'stella serve' runs. Default: never.",
+			strictyaml.Duration(time.Second, 365*24*time.Hour), func(f *baselineFields) *time.Duration { return &f.after }))
 }
 
 func irreversibleShape() strictyaml.Shape[[]Irreversible] {

@@ -105,7 +105,7 @@ func TestReadEnvironment(t *testing.T) {
 				Until: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC),
 			},
 		}}},
-		MaxFailureAge: 20 * time.Minute, Irreversible: []Irreversible{{Version: "2.0.0", Reason: "drops a column"}},
+		MaxFailureAge: 20 * time.Minute, BaselineAfter: 24 * time.Hour, Irreversible: []Irreversible{{Version: "2.0.0", Reason: "drops a column"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)

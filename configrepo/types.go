@@ -34,6 +34,7 @@ type Environment struct {
 	Verify        Verify        //
 	Drift         DriftPolicy   //
 	MaxFailureAge time.Duration // automatic rollback reverts nothing older; default 20m
+	BaselineAfter time.Duration // of health after which a deployment becomes the baseline by itself; 0: never
 	Irreversible  []Irreversible
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ type asked struct {
 	tree   string                 // of the environment's directory: what was read
 	ends   []time.Time            // when the overrides of its release end
 	policy configrepo.DriftPolicy // how its drift is looked for
+	after  time.Duration          // of health after which it gets a baseline by itself; 0: never
 }
 
 // Heads looks at the remote. A poll that finds nothing changed costs one list of
@@ -105,7 +107,8 @@ func (s *standing) follow(ctx context.Context, h *head) error {
 	for _, r := range refs {
 		a, known := s.asked[r.Name]
 		if !known || a.tree != r.Tree || s.around != around {
-			a = asked{tree: r.Tree, ends: overrideEnds(ctx, h, r.Name), policy: driftPolicy(ctx, h, r.Name)}
+			a = asked{tree: r.Tree, ends: overrideEnds(ctx, h, r.Name)}
+			a.policy, a.after = operation(ctx, h, r.Name)
 		}
 		next[r.Name] = a
 	}
@@ -113,24 +116,25 @@ func (s *standing) follow(ctx context.Context, h *head) error {
 	return nil
 }
 
-// driftPolicy is how an environment's drift is looked for: what is left out, as
-// in most files, is not worth reading a whole file for.
-func driftPolicy(ctx context.Context, h *head, env stella.EnvName) configrepo.DriftPolicy {
+// operation is how an environment's drift is looked for, and after how much
+// health it gets a baseline: what is left out, as in most files, is not worth
+// reading a whole file for.
+func operation(ctx context.Context, h *head, env stella.EnvName) (configrepo.DriftPolicy, time.Duration) {
 	unsaid := configrepo.DriftPolicy{Mode: configrepo.DriftReport}
-	if !mentions(ctx, h, configrepo.EnvironmentPath(h.project, env), "drift") {
-		return unsaid
+	if !mentions(ctx, h, configrepo.EnvironmentPath(h.project, env), "drift", "baseline") {
+		return unsaid, 0
 	}
 	read, err := configrepo.ReadEnvironment(ctx, h.tree, h.project, env)
 	if err != nil {
-		return unsaid // the pass that its commit leads to says what is wrong
+		return unsaid, 0 // the pass that its commit leads to says what is wrong
 	}
-	return read.Drift
+	return read.Drift, read.BaselineAfter
 }
 
-// mentions reports whether a file can be read and has a word somewhere.
-func mentions(ctx context.Context, h *head, path, word string) bool {
+// mentions reports whether a file can be read and has one of the words somewhere.
+func mentions(ctx context.Context, h *head, path string, words ...string) bool {
 	text, err := h.tree.Read(ctx, path, configrepo.MaxFileBytes)
-	return err == nil && bytes.Contains(text, []byte(word))
+	return err == nil && slices.ContainsFunc(words, func(word string) bool { return bytes.Contains(text, []byte(word)) })
 }
 
 // overrideEnds are the times at which overrides of a release end. A release that
