@@ -17,9 +17,10 @@ import (
 // one of Ref, Baseline and With is set; none is what is wanted now.
 type DiffRequest struct {
 	Environment stella.EnvName
-	Ref         string         // a revision of the config repository
+	Ref         string         // a revision of the config repository, or a deployment
 	Baseline    bool           // the environment's baseline
 	With        stella.EnvName // not live state, but what two environments want
+	Explain     bool           // each difference is explained
 }
 
 // Diff is how what runs differs from what it is compared with.
@@ -29,12 +30,23 @@ type Diff struct {
 	// a revision as it was named, "baseline", or the other environment.
 	Against    string       `json:"against"`
 	Commit     string       `json:"commit"`     // that it was rendered from
-	ObservedAt time.Time    `json:"observedAt"` //
+	ObservedAt time.Time    `json:"observedAt"` // zero where no target is asked
 	Drifted    bool         `json:"drifted"`    // some difference counts
 	Targets    []TargetDiff `json:"targets"`    // in environment order
 	// Error says why nobody can tell of the whole environment; empty where
 	// somebody can.
-	Error string `json:"error"`
+	Error   string `json:"error"`
+	Release string `json:"release"` // version of what it is compared with
+
+	// Standing says how that stands to what was deployed.
+	Standing
+
+	Overrides []DeclaredOverride `json:"overrides"` // rendered into what it is compared with: wanted, and no drift
+	Owed      []string           `json:"owed"`      // targets that still have to be brought to the deployment in effect
+	Expired   []drift.Cover      `json:"expired"`   // ignore rules that ended
+	Notes     []string           `json:"notes"`     // what a person should know of the comparison
+	// Comparison is that of two environments; nil where live state is compared.
+	Comparison *Comparison `json:"comparison"`
 }
 
 // TargetDiff is one target's part of a Diff.
@@ -44,35 +56,101 @@ type TargetDiff struct {
 	Error     string          `json:"error"`   // why it could not be read; empty where it could
 	Changes   []stella.Change `json:"changes"` // ignored ones are among them
 	Notes     []string        `json:"notes"`   // what a person should know of the target
+	// Explanations are those of Changes, in their order; empty unless asked for.
+	Explanations []drift.Explanation `json:"explanations"`
 }
 
-// Diff compares what an environment's targets run with what is asked for. It
-// changes nothing. A target that can not be read is no error: it is in its part.
+// Unread names the targets that could not be read.
+func (d Diff) Unread() []string {
+	var names []string
+	for _, t := range d.Targets {
+		if t.Error != "" {
+			names = append(names, t.Target)
+		}
+	}
+	return names
+}
+
+// The values of Diff.Against that are no names.
+const (
+	againstDesired  = "desired"
+	againstBaseline = toBaseline
+)
+
+// Diff compares what an environment's targets run with what is asked for, or
+// what two environments ask for. It changes nothing. A target that can not be
+// read is no error: it is in its part.
 func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
+	if req.With != "" {
+		return e.compareEnvironments(ctx, req)
+	}
 	sc, err := e.look(ctx, req.Environment)
 	if err != nil {
 		return Diff{}, err
 	}
-	against := "desired"
-	if req.Ref != "" {
-		if sc, err = e.revision(ctx, sc, req.Ref); err != nil {
-			return Diff{}, err
+	want, against, err := e.comparand(ctx, sc, req)
+	if err != nil {
+		return Diff{}, err
+	}
+	broken := want.invalid
+	if broken != nil && against == againstDesired {
+		// Nobody can tell what is wanted. What runs is still what was deployed, or
+		// is not, and the file that is wrong is among those that changed.
+		in, d, err := e.inEffect(ctx, sc)
+		if err != nil {
+			return Diff{}, broken
 		}
-		against = req.Ref
+		want, against = in, d.ID
+	} else if broken != nil {
+		return Diff{}, broken
 	}
-	if sc.invalid != nil {
-		return Diff{}, sc.invalid
+	d := e.compareLive(ctx, want, sc.book, against)
+	if broken != nil {
+		d.Error = broken.Error()
 	}
-	return e.compareLive(ctx, sc.source, sc.book, against), nil
+	if req.Explain {
+		d.explain(want.env.Drift.Ignore, e.cfg.Now())
+	}
+	d.Standing, err = e.stands(ctx, sc, want, against)
+	return d, err
+}
+
+// comparand is what live state is compared with, and what that is called.
+func (e *Engine) comparand(ctx context.Context, sc *scene, req DiffRequest) (*source, string, error) {
+	switch {
+	case req.Baseline:
+		d, err := e.destination(ctx, sc, toBaseline)
+		if err != nil {
+			return nil, "", err
+		}
+		want, err := e.asOperated(ctx, sc, d)
+		return want, againstBaseline, err
+	case req.Ref != "":
+		if d, ok := sc.book.Deployment(req.Ref); ok && d.Tree != "" {
+			want, err := e.asOperated(ctx, sc, d)
+			return want, d.ID, err
+		}
+		at, err := e.revision(ctx, sc, req.Ref)
+		if err != nil {
+			return nil, "", err
+		}
+		return at.source, req.Ref, nil
+	}
+	return sc.source, againstDesired, nil
 }
 
 // compareLive observes the targets of what is wanted and compares each with its
 // part of it. All that looks for drift goes through here.
 func (e *Engine) compareLive(ctx context.Context, want *source, book ledger.Book, against string) Diff {
 	sv := e.sites(ctx, want, book)
-	d := Diff{Environment: want.name, Against: against, Commit: string(want.commit), ObservedAt: sv.at.UTC(), Targets: []TargetDiff{}}
+	now := e.cfg.Now()
+	d := Diff{
+		Environment: want.name, Against: against, Commit: string(want.commit), ObservedAt: sv.at.UTC(), Targets: []TargetDiff{},
+		Release: want.release.Release.Version, Overrides: declared(want, book, now), Owed: orEmpty(book.State.Owed),
+		Expired: covers(drift.Expired(want.env.Drift.Ignore, now), now), Notes: []string{},
+	}
 	for _, s := range sv.sites {
-		t := compareSite(s, want.desired, want.env.Drift.Ignore, e.cfg.Now())
+		t := compareSite(s, want.desired, want.env.Drift.Ignore, now)
 		d.Drifted = d.Drifted || drift.Drifted(t.Changes)
 		d.Targets = append(d.Targets, t)
 	}
@@ -81,7 +159,7 @@ func (e *Engine) compareLive(ctx context.Context, want *source, book ledger.Book
 
 // compareSite compares one observed target with what is desired of it.
 func compareSite(s *site, desired *configrepo.Desired, ignores []drift.Ignore, now time.Time) TargetDiff {
-	t := TargetDiff{Target: s.spec.Name, Changes: []stella.Change{}, Notes: []string{}}
+	t := TargetDiff{Target: s.spec.Name, Changes: []stella.Change{}, Notes: []string{}, Explanations: []drift.Explanation{}}
 	if s.err != nil {
 		t.Error, t.Reachable = s.err.Error(), !errors.Is(s.err, stella.ErrUnreachable)
 		return t
@@ -93,6 +171,35 @@ func compareSite(s *site, desired *configrepo.Desired, ignores []drift.Ignore, n
 	want, _ := desired.Target(s.spec.Name)
 	t.Changes = append(t.Changes, drift.Compare(want, s.live, ignores, now)...)
 	return t
+}
+
+// explain says of every difference why it is one.
+func (d *Diff) explain(ignores []drift.Ignore, now time.Time) {
+	for i := range d.Targets {
+		t := &d.Targets[i]
+		for _, c := range t.Changes {
+			t.Explanations = append(t.Explanations, drift.Explain(c, drift.Terms{Ignores: ignores, Now: now, Desired: d.wanting(), Live: t.Target}))
+		}
+	}
+}
+
+// wanting names what is compared with in a sentence.
+func (d *Diff) wanting() string {
+	switch d.Against {
+	case againstDesired:
+		return string(d.Environment)
+	case againstBaseline:
+		return "the baseline"
+	}
+	return d.Against
+}
+
+func covers(rules []drift.Ignore, now time.Time) []drift.Cover {
+	out := []drift.Cover{}
+	for _, r := range rules {
+		out = append(out, r.Cover(now))
+	}
+	return out
 }
 
 // errNothingInEffect is that an environment has no deployment that drift could
@@ -114,14 +221,19 @@ func (e *Engine) inEffect(ctx context.Context, sc *scene) (*source, stella.Deplo
 	if d.Tree == string(sc.app) && sc.invalid == nil {
 		return sc.source, d, nil
 	}
-	if sc.branch.env == nil {
-		h, err := e.headAt(ctx, git.ID(d.Commit))
-		if err != nil {
-			return nil, d, err
-		}
-		src, err := e.read(ctx, h, sc.name)
-		return src, d, err
-	}
-	src, err := e.withApp(ctx, sc.branch, d.Commit, d.Tree)
+	src, err := e.asOperated(ctx, sc, d)
 	return src, d, err
+}
+
+// asOperated is what a deployment wants: its app, operated as the environment is
+// today, or, where today's environment.yaml can not be read, as it was then.
+func (e *Engine) asOperated(ctx context.Context, sc *scene, d stella.Deployment) (*source, error) {
+	if sc.branch.env != nil {
+		return e.withApp(ctx, sc.branch, d.Commit, d.Tree)
+	}
+	h, err := e.headAt(ctx, git.ID(d.Commit))
+	if err != nil {
+		return nil, err
+	}
+	return e.read(ctx, h, sc.name)
 }

@@ -112,7 +112,7 @@ func (e *Engine) observe(ctx context.Context, sc *scene, st *EnvironmentStatus) 
 	results := e.check(ctx, sv, checks(sc.env, targetNames(sc.env), true))
 	count := 0
 	for _, s := range sv.sites {
-		t := sc.targetStatus(s, results)
+		t := sc.targetStatus(s, results, e.cfg.Now())
 		for _, c := range t.Changes {
 			if !c.Ignored {
 				count++
@@ -137,7 +137,7 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func (sc *scene) targetStatus(s *site, results []health.Result) TargetStatus {
+func (sc *scene) targetStatus(s *site, results []health.Result, now time.Time) TargetStatus {
 	t := TargetStatus{
 		Name: s.spec.Name, Driver: driver(s.spec), Sync: stella.SyncUnknown, Health: stella.HealthUnknown,
 		Components: []stella.ComponentStatus{}, Changes: []stella.Change{}, Checks: []CheckResult{}, Notes: []string{},
@@ -159,7 +159,7 @@ func (sc *scene) targetStatus(s *site, results []health.Result) TargetStatus {
 	}
 	if sc.desired != nil {
 		want, _ := sc.desired.Target(s.spec.Name)
-		t.Changes = append(t.Changes, drift.Compare(want, s.live, sc.env.Drift.Ignore, time.Now())...)
+		t.Changes = append(t.Changes, drift.Compare(want, s.live, sc.env.Drift.Ignore, now)...)
 		if drift.Drifted(t.Changes) {
 			t.Sync = stella.OutOfSync
 		}
