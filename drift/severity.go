@@ -36,6 +36,7 @@ func severityRules() []severityRule {
 		{"hidden resource", "", stella.Modified, whole, stella.SeverityCritical, "nobody can tell which field it is: it may be the program", nil, false},
 		{"extra resource", "", stella.Extra, whole, stella.SeverityWarning, "nobody asked for it", nil, false},
 		{"image", "service", "", []string{"image"}, stella.SeverityCritical, "the image is the program that runs", nil, false},
+		{"files", "service", "", []string{"files"}, stella.SeverityCritical, "the files of a release are the program that runs", nil, false},
 		{"command", "service", "", []string{"command", "entrypoint", "post_start", "pre_stop"}, stella.SeverityCritical, "the command is the program that runs", nil, false},
 		{"rights", "service", "", rights(), stella.SeverityCritical, "it decides what the program may do on the machine", nil, false},
 		{"labels", "", "", []string{"labels", "annotations"}, stella.SeverityInfo, "nothing that runs is made of it", nil, false},
@@ -43,6 +44,7 @@ func severityRules() []severityRule {
 		{"configuration", "service", "", []string{"configs", "secrets"}, stella.SeverityWarning, "the program reads it", nil, false},
 		{"storage", "service", "", []string{"volumes", "tmpfs", "shm_size"}, stella.SeverityWarning, "it decides where the program's data is", nil, false},
 		{"network", "service", "", []string{"ports", "expose", "networks", "hostname", "dns", "extra_hosts"}, stella.SeverityWarning, "it decides who reaches the program", nil, false},
+		{"records", "service", "", []string{"current", "spec.json", "status.json"}, stella.SeverityWarning, "what is started and stopped next goes by it", nil, false},
 		{"operation", "service", "", operation(), stella.SeverityWarning, "it decides how the program is kept running", nil, false},
 		{"field", "", "", nil, stella.SeverityWarning, "it is part of how the resource was asked for", nil, false},
 	}

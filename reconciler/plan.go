@@ -81,7 +81,7 @@ func actions(want stella.State, changes []stella.Change) []stella.Action {
 		if c.Path == "" && c.Class == stella.Extra {
 			gone = append(gone, stella.Action{
 				Op: stella.OpRemove, Resource: stella.Resource{ID: c.Resource},
-				Cause: "not wanted any more", Changes: []stella.Change{c},
+				Cause: goneCause(c.Resource), Changes: []stella.Change{c},
 			})
 			continue
 		}
@@ -104,6 +104,15 @@ func actions(want stella.State, changes []stella.Change) []stella.Action {
 		}
 	}
 	return out
+}
+
+// goneCause says why something goes. A sticker is a resource only while it is not
+// what was put there: what goes is that, and a whole one comes in its place.
+func goneCause(id stella.ResourceID) string {
+	if strings.HasPrefix(string(id), "sticker/") {
+		return "the version sticker is not what was put there"
+	}
+	return "not wanted any more"
 }
 
 // inOrder lists a state's resources with what a service depends on before it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -61,6 +62,9 @@ func (h *Host) checkActions(actions []stella.Action, d desiredSet) ([]stella.Act
 	for _, a := range actions {
 		id := a.Resource.ID
 		kind, name, _ := strings.Cut(string(id), "/")
+		if id == h.stickerID() && a.Op == stella.OpRemove {
+			continue
+		}
 		if _, err := stella.ParseName(name); err != nil || kind != "service" && kind != "volume" {
 			return nil, fmt.Errorf("%w: action on %q", stella.ErrInvalid, id)
 		}
@@ -113,6 +117,8 @@ func (h *Host) act(ctx context.Context, st step) error {
 	a, d, fence := st.action, st.desired, st.fence
 	name, isService := serviceName(a.Resource.ID)
 	switch {
+	case a.Resource.ID == h.stickerID():
+		return nil // every order ends with a whole one
 	case !isService && a.Op == stella.OpRemove:
 		return h.locked(ctx, fence, func() error { return h.retireVolume(a.Resource.ID) })
 	case !isService:
@@ -128,11 +134,17 @@ func (h *Host) act(ctx context.Context, st step) error {
 	return h.locked(ctx, fence, func() error { return h.replace(context.WithoutCancel(ctx), s, st) })
 }
 
-// inEffect reports whether a service runs, or completed, exactly as wanted.
-func (h *Host) inEffect(ctx context.Context, s service) bool {
+// inEffect reports whether a service runs, or completed, exactly as wanted. What
+// is wrong with the records that are kept of it does not count: mend puts that
+// right while it runs.
+func (h *Host) inEffect(ctx context.Context, s service) (liveService, bool) {
 	live, err := h.observeService(ctx, s.name)
-	return err == nil && live.present && reflect.DeepEqual(live.resource.Fields, s.resource.Fields) &&
-		live.spec.AllowRoot == h.cfg.AllowRoot
+	if err != nil || !live.present || live.lost || live.spec.AllowRoot != h.cfg.AllowRoot {
+		return live, false
+	}
+	fields := maps.Clone(live.resource.Fields)
+	maps.DeleteFunc(fields, func(k string, _ any) bool { return isRecord(k) })
+	return live, reflect.DeepEqual(fields, s.resource.Fields)
 }
 
 // replace brings one service to its desired fields. The caller holds the lock.
@@ -141,11 +153,14 @@ func (h *Host) replace(ctx context.Context, s service, st step) error {
 	if err != nil {
 		return err
 	}
-	if h.inEffect(ctx, s) {
-		if err := h.link(s.name, release); err != nil {
+	if live, ok := h.inEffect(ctx, s); ok {
+		mended, err := h.mend(ctx, live, release)
+		if err != nil {
 			return err
 		}
-		return h.remember(ctx, s.name, release)
+		if mended {
+			return h.remember(ctx, s.name, release)
+		}
 	}
 	if err := h.checkPorts([]service{s}, st.comes); err != nil {
 		return err
@@ -272,7 +287,7 @@ func (h *Host) removeService(ctx context.Context, name string) error {
 func (h *Host) forget(name string) error {
 	return h.effect("forget", func() error {
 		return errors.Join(durable.Remove(h.lay.spec(name)), durable.Remove(h.lay.nextSpec(name)),
-			durable.Remove(h.lay.current(name)), durable.Remove(h.lay.status(name)), durable.Remove(h.lay.pid(name)))
+			durable.Remove(h.lay.current(name)), durable.Remove(h.lay.running(name)), durable.Remove(h.lay.status(name)), durable.Remove(h.lay.pid(name)))
 	})
 }
 
@@ -302,5 +317,5 @@ func (h *Host) finish(ctx context.Context, o stella.Order, d desiredSet) error {
 	h.sweep(ctx)
 	s := o.Sticker
 	s.SchemaVersion = 1
-	return h.effect("sticker", func() error { return writeJSON(h.lay.sticker(), s) })
+	return h.effect("sticker", func() error { return h.writeSticker(s) })
 }

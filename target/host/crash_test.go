@@ -220,7 +220,7 @@ func (s *scene) checkNothingStray(t *testing.T, name string) {
 		names = append(names, e.Name())
 	}
 	names = slices.DeleteFunc(names, func(n string) bool { return n == ".status.tmp" })
-	want := []string{"current", "history.json", "log", "releases", "shim.lock", "spec.json", "status.json"}
+	want := []string{"current", "history.json", "log", "releases", "running.json", "shim.lock", "spec.json", "status.json"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("files of %s (-want +got)\n%s", name, diff)
 	}

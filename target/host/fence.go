@@ -87,24 +87,11 @@ func (h *Host) raise(fence int64) error {
 }
 
 // stickerFence is the fence that the sticker names: what is left to go by where
-// target.json was lost.
+// target.json was lost. One that was edited may name any.
 func (h *Host) stickerFence() int64 {
 	s, err := h.readSticker()
-	if err != nil || s == nil {
+	if err != nil || s == nil || !s.whole() {
 		return 0
 	}
 	return s.Fence
-}
-
-// readSticker reads the sticker; nil where nothing was ever put there.
-func (h *Host) readSticker() (*stella.Sticker, error) {
-	var s stella.Sticker
-	err := readJSON(h.lay.sticker(), &s)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &s, nil
 }

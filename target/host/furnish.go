@@ -134,7 +134,13 @@ func (f furnisher) config(c configFile) error {
 			return err
 		}
 	}
-	f.rel.Configs = append(f.rel.Configs, configRecord{Path: c.path, File: name, Digest: c.digest, Mode: c.mode &^ 0o222})
+	fi, err := f.root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	f.rel.Configs = append(f.rel.Configs, configRecord{
+		Path: c.path, File: name, Digest: c.digest, Mode: c.mode &^ 0o222, Owner: ownership(fi),
+	})
 	return nil
 }
 

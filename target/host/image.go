@@ -28,6 +28,7 @@ type configRecord struct {
 	File   string        `json:"file"` // inside rootfs, with links resolved
 	Digest stella.Digest `json:"digest"`
 	Mode   uint32        `json:"mode"`
+	Owner  string        `json:"owner,omitempty"` // "uid:gid"; absent in releases that were made before it was kept
 }
 
 // imageConfig is artifact.ImageConfig as it is stored.

@@ -24,11 +24,12 @@ import (
 //	services/SERVICE/current        → releases/NAME
 //	services/SERVICE/spec.json      what the shim runs; only changes while none lives
 //	services/SERVICE/spec.next.json what the next shim will run
+//	services/SERVICE/running.json   the shim's own copy of what it runs
 //	services/SERVICE/status.json    what the shim says of its process
 //	services/SERVICE/history.json   releases in the order of their last use
 //	services/SERVICE/shim.lock      held by the shim for life
 //	services/SERVICE/log/           current, previous
-//	services/SERVICE/releases/NAME/ rootfs/, displaced/, release.json, seal.json
+//	services/SERVICE/releases/NAME/ rootfs/, displaced/, release.json, files, seal.json
 //	volumes/NAME/                   a named volume
 //	volumes/NAME.json               that it is ours, and whether it is wanted
 type layout struct{ root string }
@@ -47,6 +48,10 @@ func (l layout) spec(service string) string { return filepath.Join(l.service(ser
 
 func (l layout) nextSpec(service string) string {
 	return filepath.Join(l.service(service), "spec.next.json")
+}
+
+func (l layout) running(service string) string {
+	return filepath.Join(l.service(service), "running.json")
 }
 
 func (l layout) status(service string) string {

@@ -1,10 +1,9 @@
 package host
 
 import (
+	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/stella-ops/stella"
 )
@@ -22,63 +20,79 @@ import (
 func (h *Host) liveResource(ctx context.Context, l *liveService) error {
 	name := l.component.Name
 	l.resource = stella.Resource{ID: serviceID(name), Fields: maps.Clone(l.spec.Resource.Fields), Secrets: l.spec.Resource.Secrets}
-	if !l.specRuns() {
-		// The file was changed by hand. What runs was started with something else.
-		l.notes = append(l.notes, h.lay.spec(name)+" is not what the running shim was started with")
-		l.resource.Fields = map[string]any{}
+	if l.lost {
+		l.resource.Fields = l.odd
 		return nil
 	}
-	if target, err := os.Readlink(h.lay.current(name)); err != nil || filepath.Base(target) != l.spec.Release {
-		l.notes = append(l.notes, h.lay.current(name)+" does not name the release that runs")
-	}
-	image, err := h.liveImage(ctx, l)
-	if err != nil {
+	h.liveLink(l)
+	if err := h.liveImage(ctx, l); err != nil {
 		return err
 	}
-	l.resource.Fields["image"], l.component.Running = image, image
-	if l.component.State == stella.RunExited || l.component.State == stella.RunStarting {
-		l.component.Running = ""
-	}
-	if _, ok := l.resource.Fields["configs"]; ok {
-		l.resource.Fields["configs"] = h.liveConfigs(l)
-	}
+	h.liveUser(l)
 	if _, ok := l.resource.Fields["ports"]; ok {
-		return h.livePorts(l)
+		if err := h.livePorts(l); err != nil {
+			return err
+		}
 	}
+	maps.Copy(l.resource.Fields, l.odd)
 	return nil
 }
 
-// specRuns reports whether the spec is the one that the shim was started with.
-func (l *liveService) specRuns() bool {
-	d, err := l.spec.digest()
-	return err == nil && d == l.status.Spec
-}
-
-// liveImage is the image whose files the process runs from. One whose files are
-// not the image's any more is no image at all: it says so in its place.
-func (h *Host) liveImage(ctx context.Context, l *liveService) (string, error) {
+// liveImage is the image whose files the process runs from, and which of these
+// are not the image's any more.
+func (h *Host) liveImage(ctx context.Context, l *liveService) error {
 	name, release := l.component.Name, l.spec.Release
 	image, _ := l.spec.Resource.Fields["image"].(string)
 	dir := h.lay.release(name, release)
 	rel, seal, err := readRelease(dir)
 	if err != nil {
-		l.notes = append(l.notes, fmt.Sprintf("release %s of %s can not be read: %v", release, name, err))
-		return image + " (gone from disk)", nil
-	}
-	if err := checkTree(ctx, dir, rel, seal); err != nil {
-		if !errors.Is(err, stella.ErrTampered) {
-			return "", err
+		l.odd[fieldFiles] = []any{unreadable(dir, err)}
+	} else {
+		found, err := treeChanges(ctx, dir, rel, seal)
+		if err != nil {
+			return err
 		}
-		l.notes = append(l.notes, fmt.Sprintf("release %s of %s was changed on disk", release, name))
-		return image + " (changed on disk)", nil
+		if found.total > 0 {
+			l.odd[fieldFiles] = texts(found.lines())
+		}
+		if !isOf(release, image) {
+			image = rel.Image
+		}
+		h.liveConfigs(l, rel, seal, found)
 	}
-	if p, runs := l.status.process(); runs && !h.runsFrom(p.PID, name, release) {
-		return image + " (runs from other files)", nil
+	// Where the files are gone it is clear that it runs from others.
+	if p, runs := l.status.process(); runs && err == nil && !h.runsFrom(p.PID, name, release) {
+		image += " (runs from other files)"
 	}
-	if !isOf(release, image) {
-		return rel.Image, nil
+	l.resource.Fields["image"], l.component.Running = image, image
+	if l.odd[fieldFiles] != nil {
+		l.component.Running += " (changed on disk)"
 	}
-	return image, nil
+	if l.component.State == stella.RunExited || l.component.State == stella.RunStarting {
+		l.component.Running = ""
+	}
+	return nil
+}
+
+// unreadable words why nobody can tell what a release holds.
+func unreadable(dir string, err error) string {
+	for _, file := range []string{"", sealName, releaseDocument} {
+		if _, err := os.Lstat(filepath.Join(dir, file)); errors.Is(err, fs.ErrNotExist) {
+			return strings.TrimSpace("removed " + strings.TrimPrefix(cmp.Or(file, "all of them"), "/"))
+		}
+	}
+	if errors.Is(err, errUnsealed) {
+		return "removed " + sealName
+	}
+	return "changed " + sealName + " or " + strings.TrimPrefix(releaseDocument, "/")
+}
+
+func texts(lines []string) []any {
+	out := make([]any, len(lines))
+	for i, line := range lines {
+		out[i] = line
+	}
+	return out
 }
 
 // isOf reports whether a release is one of the image.
@@ -101,59 +115,6 @@ func (h *Host) runsFrom(pid int, service, release string) bool {
 	}
 	want, err := os.Stat(h.lay.rootfs(service, release))
 	return err == nil && os.SameFile(root, want)
-}
-
-// liveConfigs are the config files as they lie on disk, in the shape of the
-// desired ones. A file that is gone is left out.
-func (h *Host) liveConfigs(l *liveService) map[string]any {
-	asked, _ := l.spec.Resource.Fields["configs"].(map[string]any)
-	dir := h.lay.release(l.component.Name, l.spec.Release)
-	rel, _, _ := readRelease(dir) // liveImage has said what is wrong with it
-	records := map[string]configRecord{}
-	for _, c := range rel.Configs {
-		records[c.Path] = c
-	}
-	out := map[string]any{}
-	for path, v := range asked {
-		want, _ := v.(map[string]any)
-		content, mode, err := readConfig(dir, records[path])
-		if err != nil {
-			continue
-		}
-		live := maps.Clone(want)
-		delete(live, "content")
-		delete(live, "contentBase64")
-		if utf8.Valid(content) {
-			live["content"] = string(content)
-		} else {
-			live["contentBase64"] = base64.StdEncoding.EncodeToString(content)
-		}
-		if _, ok := live["digest"]; ok {
-			live["digest"] = string(digestOf(content))
-		}
-		if _, ok := live["mode"]; ok && mode != records[path].Mode {
-			live["mode"] = fmt.Sprintf("%04o", mode)
-		}
-		out[path] = live
-	}
-	return out
-}
-
-// readConfig reads a config file of a release, which may have become anything.
-func readConfig(dir string, c configRecord) (content []byte, mode uint32, err error) {
-	const most = 4 << 20
-	if c.File == "" {
-		return nil, 0, fs.ErrNotExist
-	}
-	fi, err := os.Lstat(configPath(dir, c))
-	if err != nil {
-		return nil, 0, err
-	}
-	if !fi.Mode().IsRegular() || fi.Size() > most {
-		return nil, 0, fs.ErrInvalid
-	}
-	content, err = os.ReadFile(configPath(dir, c))
-	return content, uint32(fi.Mode().Perm()), err
 }
 
 // livePorts reports a port that the service opened on another address than the

@@ -23,19 +23,15 @@ func (h *Host) Observe(ctx context.Context) (stella.State, error) {
 	if err != nil {
 		return stella.State{}, err
 	}
-	if o.Sticker, err = h.readSticker(); errors.Is(err, stella.ErrTampered) {
-		o.Notes = append(o.Notes, "the sticker can not be read: "+err.Error())
-	} else if err != nil {
-		return stella.State{}, err
-	}
-	o.Fence = t.Fence
-	if o.Sticker != nil {
-		o.Fence = max(o.Fence, o.Sticker.Fence)
-	}
 	services, err := h.ourServices()
 	if err != nil {
 		return stella.State{}, err
 	}
+	odd, err := h.observeSticker(o, len(services) > 0)
+	if err != nil {
+		return stella.State{}, err
+	}
+	o.Fence = max(t.Fence, h.stickerFence())
 	for _, name := range services {
 		live, err := h.observeService(ctx, name)
 		if err != nil {
@@ -47,6 +43,7 @@ func (h *Host) Observe(ctx context.Context) (stella.State, error) {
 		o.Components = append(o.Components, live.component)
 		o.Notes = append(o.Notes, live.notes...)
 	}
+	state.Resources = append(state.Resources, odd...)
 	volumes, err := h.observeVolumes()
 	if err != nil {
 		return stella.State{}, err
@@ -60,29 +57,27 @@ func (h *Host) Observe(ctx context.Context) (stella.State, error) {
 
 // liveService is one service as it was observed.
 type liveService struct {
-	spec       specFile
-	status     statusFile
-	supervised bool // its shim lives, and has something to do
-	present    bool // it runs, waits for a restart, or completed
+	spec       specFile       // of what runs, where somebody knows
+	lost       bool           // nobody knows
+	status     statusFile     // with what is known of it elsewhere, where it is not to be believed
+	odd        map[string]any // what is wrong with the records of it, by field
+	supervised bool           // its shim lives, and has something to do
+	present    bool           // it runs, waits for a restart, or completed
 	resource   stella.Resource
 	component  stella.ComponentStatus
 	notes      []string
 }
 
 func (h *Host) observeService(ctx context.Context, name string) (liveService, error) {
-	var l liveService
-	var err error
-	if l.spec, err = h.lay.readSpec(name); isLost(err) {
-		h.lostSpec(&l, name, err)
-		return l, nil
-	} else if err != nil {
-		return l, err
-	}
-	image, _ := l.spec.Resource.Fields["image"].(string)
-	l.component = stella.ComponentStatus{Name: name, Desired: image, State: stella.RunMissing, Health: stella.RunHealthNone}
+	l := liveService{odd: map[string]any{}}
+	l.component = stella.ComponentStatus{Name: name, State: stella.RunMissing, Health: stella.RunHealthNone}
 	if err := h.judge(&l); err != nil {
 		return l, err
 	}
+	if err := h.findSpec(&l); err != nil {
+		return l, err
+	}
+	l.component.Desired, _ = l.spec.Resource.Fields["image"].(string)
 	if !l.present {
 		return l, nil
 	}
@@ -93,16 +88,6 @@ func (h *Host) observeService(ctx context.Context, name string) (liveService, er
 // it, and the next apply writes it anew.
 func isLost(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, stella.ErrTampered)
-}
-
-// lostSpec observes a service of which nobody knows any more what it runs. While
-// it runs it is there, with nothing that is known of it.
-func (h *Host) lostSpec(l *liveService, name string, err error) {
-	l.component = stella.ComponentStatus{Name: name, State: stella.RunUnknown, Health: stella.RunHealthNone, Detail: "nobody knows what it runs"}
-	l.notes = append(l.notes, fmt.Sprintf("the spec of %s can not be read: %v", name, err))
-	_, lives := h.lay.shimOf(name)
-	l.present = lives || len(h.processesOf(name)) > 0
-	l.resource = stella.Resource{ID: serviceID(name), Fields: map[string]any{}}
 }
 
 // judge decides from the processes what state a service is in; the status is
@@ -146,20 +131,27 @@ func (h *Host) judge(l *liveService) error {
 
 // look reads a service's status and whether its shim and its process live. A
 // shim that says of a dead process that it runs is about to say something else,
-// or about to die itself: it is given a moment.
+// or about to die itself: it is given a moment. So is one that has no status, or
+// one that names a process which is not its own: after that it is not believed.
 func (h *Host) look(l *liveService) (lives, runs bool, err error) {
 	const moment = 500 * time.Millisecond
 	for deadline := time.Now().Add(moment); ; {
 		// First the shim: a status that is read after its end is its last word.
-		_, lives = h.lay.shimOf(l.component.Name)
-		if l.status, err = h.lay.readStatus(l.component.Name); err != nil && !isLost(err) {
+		shim, lives := h.lay.shimOf(l.component.Name)
+		l.status, err = h.lay.readStatus(l.component.Name)
+		if err != nil && !isLost(err) {
 			return lives, false, err
 		}
-		_, runs = l.status.process()
+		process, runs := l.status.process()
 		if runs && !lives { // it may have been started meanwhile
-			_, lives = h.lay.shimOf(l.component.Name)
+			shim, lives = h.lay.shimOf(l.component.Name)
 		}
-		if !lives || runs || l.status.State != stella.RunRunning || time.Now().After(deadline) {
+		doubtful := lives && (err != nil || runs && parentOf(process.PID) != shim.PID)
+		late := time.Now().After(deadline)
+		if doubtful && late {
+			return lives, l.doubt(shim, err), nil
+		}
+		if !doubtful && (!lives || runs || l.status.State != stella.RunRunning || late) {
 			return lives, runs, nil
 		}
 		<-time.After(killPoll)

@@ -100,7 +100,11 @@ func checkHealthWaits(d desiredSet, releases map[string]releaseFile) []error {
 func (h *Host) yields(ctx context.Context, d desiredSet) func(string) bool {
 	return func(name string) bool {
 		want, ok := d.service(name)
-		return !ok || !h.inEffect(ctx, want)
+		if !ok {
+			return true
+		}
+		_, stays := h.inEffect(ctx, want)
+		return !stays
 	}
 }
 

@@ -203,3 +203,45 @@ func killAll(list func() []int, most time.Duration) error {
 
 // killPoll is short beside the milliseconds in which a killed process is gone.
 const killPoll = 5 * time.Millisecond
+
+// processFacts is what the kernel says of a process and the process can not
+// change at will, proc_pid_status(5).
+type processFacts struct {
+	parent   int
+	uid, gid string // effective
+}
+
+func (f processFacts) user() string { return f.uid + ":" + f.gid }
+
+func readFacts(pid int) (processFacts, error) {
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return processFacts{}, err
+	}
+	var f processFacts
+	for line := range strings.Lines(string(data)) {
+		key, rest, _ := strings.Cut(line, ":")
+		values := strings.Fields(rest)
+		switch {
+		case key == "PPid" && len(values) == 1:
+			f.parent, _ = strconv.Atoi(values[0])
+		case key == "Uid" && len(values) == 4:
+			f.uid = values[1]
+		case key == "Gid" && len(values) == 4:
+			f.gid = values[1]
+		}
+	}
+	if f.uid == "" || f.gid == "" {
+		return f, fmt.Errorf("process %d: %w", pid, fs.ErrInvalid)
+	}
+	return f, nil
+}
+
+// parentOf is the parent of a process; 0 where nobody can tell.
+func parentOf(pid int) int {
+	f, err := readFacts(pid)
+	if err != nil {
+		return 0
+	}
+	return f.parent
+}

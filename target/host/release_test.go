@@ -25,12 +25,17 @@ func configField(content string) fields {
 // changes compares what is desired with what is live.
 func (s *scene) changes(t testing.TB, rs ...stella.Resource) []string {
 	t.Helper()
-	live := s.observe(t)
 	var out []string
-	for _, c := range drift.Compare(stateOf(rs...), live, nil, live.Observed.At) {
+	for _, c := range s.differences(t, rs...) {
 		out = append(out, fmt.Sprintf("%s %s%s", c.Class, c.Resource, c.Path))
 	}
 	return out
+}
+
+func (s *scene) differences(t testing.TB, rs ...stella.Resource) []stella.Change {
+	t.Helper()
+	live := s.observe(t)
+	return drift.Compare(stateOf(rs...), live, nil, live.Observed.At)
 }
 
 // write changes a file of a read-only release by hand.
@@ -50,17 +55,18 @@ func TestATamperedReleaseIsSeenAndReplaced(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
+		want   string
 		tamper func(t *testing.T, s *scene, dir string)
 	}{
-		{"a file was changed", func(t *testing.T, s *scene, dir string) { s.overwrite(t, filepath.Join(dir, "rootfs/version"), "evil") }},
-		{"a file was added", func(t *testing.T, s *scene, dir string) { s.overwrite(t, filepath.Join(dir, "rootfs/bin/sh"), "evil") }},
-		{"a file went", func(t *testing.T, s *scene, dir string) {
+		{"a file was changed", "changed /version", func(t *testing.T, s *scene, dir string) { s.overwrite(t, filepath.Join(dir, "rootfs/version"), "evil") }},
+		{"a file was added", "added /bin/sh", func(t *testing.T, s *scene, dir string) { s.overwrite(t, filepath.Join(dir, "rootfs/bin/sh"), "evil") }},
+		{"a file went", "removed /version", func(t *testing.T, s *scene, dir string) {
 			s.overwrite(t, filepath.Join(dir, "rootfs/version"), "")
 			if err := os.Remove(filepath.Join(dir, "rootfs/version")); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"its description was changed", func(t *testing.T, s *scene, dir string) {
+		{"its description was changed", "changed release.json", func(t *testing.T, s *scene, dir string) {
 			rel, _, err := readRelease(dir)
 			if err != nil {
 				t.Fatal(err)
@@ -70,12 +76,12 @@ func TestATamperedReleaseIsSeenAndReplaced(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{"it was removed", func(t *testing.T, _ *scene, dir string) {
+		{"it was removed", "removed all of them", func(t *testing.T, _ *scene, dir string) {
 			if err := removeTree(dir); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"its seal was removed", func(t *testing.T, _ *scene, dir string) {
+		{"its seal was removed", "removed seal.json", func(t *testing.T, _ *scene, dir string) {
 			if err := os.Remove(filepath.Join(dir, sealName)); err != nil {
 				t.Fatal(err)
 			}
@@ -89,8 +95,13 @@ func TestATamperedReleaseIsSeenAndReplaced(t *testing.T) {
 			old := s.pid(t, "web")
 			dir := s.lay.release("web", s.releaseNames("web")[0])
 			tt.tamper(t, s, dir)
-			if diff := cmp.Diff([]string{"modified service/web/image"}, s.changes(t, web)); diff != "" {
+			if diff := cmp.Diff([]string{"extra service/web/files"}, s.changes(t, web)); diff != "" {
 				t.Errorf("changes (-want +got)\n%s", diff)
+			}
+			live, _ := s.observe(t).Resource("service/web")
+			// The permissions of directories may have been changed on the way.
+			if files, _ := live.Fields["files"].([]any); !slices.Contains(files, any(tt.want)) || len(files) > 2 {
+				t.Errorf("files %q, want %q among them", files, tt.want)
 			}
 			if c := s.component(t, "web"); c.Running == c.Desired {
 				t.Errorf("component %+v", c)

@@ -10,8 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/effect"
 )
 
@@ -26,58 +28,12 @@ type sealFile struct {
 	// same nothing was written to: nobody can set a file's change time. When
 	// it is not, only Tree decides.
 	Stat stella.Digest `json:"stat"`
+	// Configs is what stat(2) says of each config file, by its path in the
+	// service. Absent in releases that were made before it was kept.
+	Configs map[string]string `json:"configs,omitempty"`
 }
 
 const sealName = "seal.json"
-
-// listing digests a release: deep reads every file, else stat(2) is asked.
-// Config files are left out; they are compared with their own digests.
-func listing(ctx context.Context, dir string, rel releaseFile, deep bool) (stella.Digest, error) {
-	skip := map[string]bool{filepath.Join(dir, sealName): true}
-	for _, c := range rel.Configs {
-		skip[configPath(dir, c)] = true
-	}
-	h := sha256.New()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == dir || skip[path] {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		fi, err := d.Info()
-		if err != nil {
-			return err
-		}
-		line, err := entryLine(path, fi, deep)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(h, "%q %s\n", path[len(dir):], line)
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	return stella.Digest("sha256:" + hex.EncodeToString(h.Sum(nil))), nil
-}
-
-func entryLine(path string, fi fs.FileInfo, deep bool) (string, error) {
-	if !deep {
-		return statLine(fi), nil
-	}
-	switch {
-	case fi.Mode().IsRegular():
-		sum, err := digestFile(path)
-		return fmt.Sprintf("file %o %d %s", fi.Mode().Perm(), fi.Size(), sum), err
-	case fi.IsDir():
-		return fmt.Sprintf("dir %o", fi.Mode().Perm()), nil
-	case fi.Mode()&fs.ModeSymlink != 0:
-		target, err := os.Readlink(path)
-		return fmt.Sprintf("link %q", target), err
-	}
-	return fmt.Sprintf("other %o", fi.Mode()), nil
-}
 
 func digestFile(path string) (stella.Digest, error) {
 	f, err := os.Open(path)
@@ -120,16 +76,12 @@ func readRelease(dir string) (releaseFile, sealFile, error) {
 // checkTree proves that the image's part of a release is what was sealed. The
 // error is of class stella.ErrTampered where it is not.
 func checkTree(ctx context.Context, dir string, rel releaseFile, seal sealFile) error {
-	stat, err := listing(ctx, dir, rel, false)
-	if err == nil && stat == seal.Stat {
-		return nil
-	}
-	tree, err := listing(ctx, dir, rel, true)
+	found, err := treeChanges(ctx, dir, rel, seal)
 	if err != nil {
 		return fmt.Errorf("read release %s: %w", filepath.Base(dir), err)
 	}
-	if tree != seal.Tree {
-		return fmt.Errorf("%w: release %s was changed on disk", stella.ErrTampered, filepath.Base(dir))
+	if found.total > 0 {
+		return fmt.Errorf("%w: release %s was changed on disk: %s", stella.ErrTampered, filepath.Base(dir), strings.Join(found.lines(), ", "))
 	}
 	return nil
 }
@@ -141,16 +93,26 @@ func (h *Host) renewSeal(ctx context.Context, dir string, fence int64) error {
 	if err != nil {
 		return err
 	}
-	stat, err := listing(ctx, dir, rel, false)
+	stat, err := statListing(ctx, dir, rel)
 	if err != nil || stat == seal.Stat {
 		return err
 	}
 	if err := checkTree(ctx, dir, rel, seal); err != nil {
 		return err
 	}
-	seal.Stat = stat
+	list, err := listRelease(ctx, dir, rel)
+	if err != nil {
+		return err
+	}
+	// A crash between the two leaves a list that the seal does not vouch for:
+	// nobody believes it, and the next one makes it anew.
 	return h.locked(ctx, fence, func() error {
-		return h.effect("seal", func() error { return writeJSON(filepath.Join(dir, sealName), seal) })
+		return h.effect("seal", func() error {
+			if err := durable.WriteFile(filepath.Join(dir, listName), list.text, 0o600); err != nil {
+				return err
+			}
+			return writeJSON(filepath.Join(dir, sealName), list.seal(dir, rel))
+		})
 	})
 }
 
@@ -165,16 +127,31 @@ func checkRelease(ctx context.Context, dir string) (releaseFile, error) {
 		return rel, err
 	}
 	for _, c := range rel.Configs {
-		fi, err := os.Lstat(configPath(dir, c))
-		if err != nil || !fi.Mode().IsRegular() || uint32(fi.Mode().Perm()) != c.Mode {
-			return rel, fmt.Errorf("%w: config %s of release %s was changed on disk", stella.ErrTampered, c.Path, filepath.Base(dir))
-		}
-		got, err := digestFile(configPath(dir, c))
-		if err != nil || got != c.Digest {
+		if !c.holds(dir, seal) {
 			return rel, fmt.Errorf("%w: config %s of release %s was changed on disk", stella.ErrTampered, c.Path, filepath.Base(dir))
 		}
 	}
 	return rel, nil
+}
+
+// holds reports whether a config file is what was put there.
+func (c configRecord) holds(dir string, seal sealFile) bool {
+	fi, err := os.Lstat(configPath(dir, c))
+	if err != nil || !fi.Mode().IsRegular() {
+		return false
+	}
+	if seal.untouched(c, fi) {
+		return true
+	}
+	got, err := digestFile(configPath(dir, c))
+	return err == nil && got == c.Digest && uint32(fi.Mode().Perm()) == c.Mode && (c.Owner == "" || c.Owner == ownership(fi))
+}
+
+// untouched reports whether a config file is as it was when it was sealed: then
+// it need not be read.
+func (s sealFile) untouched(c configRecord, fi fs.FileInfo) bool {
+	sealed, ok := s.Configs[c.Path]
+	return ok && sealed == statLine(fi)
 }
 
 // sealRelease makes a release durable and seals it. A crash before the seal
@@ -184,21 +161,20 @@ func sealRelease(ctx context.Context, dir string, rel releaseFile) error {
 	if err := writeJSON(filepath.Join(dir, "release.json"), rel); err != nil {
 		return err
 	}
-	err := effect.Do("sync", "release", func() error {
-		return errors.Join(makeReadOnly(filepath.Join(dir, "rootfs")), syncAll(dir))
+	if err := makeReadOnly(filepath.Join(dir, "rootfs")); err != nil {
+		return err
+	}
+	list, err := listRelease(ctx, dir, rel)
+	if err != nil {
+		return err
+	}
+	err = effect.Do("sync", "release", func() error {
+		return errors.Join(os.WriteFile(filepath.Join(dir, listName), list.text, 0o600), syncAll(dir))
 	})
 	if err != nil {
 		return fmt.Errorf("sync release: %w", err)
 	}
-	tree, err := listing(ctx, dir, rel, true)
-	if err != nil {
-		return err
-	}
-	stat, err := listing(ctx, dir, rel, false)
-	if err != nil {
-		return err
-	}
-	return writeJSON(filepath.Join(dir, sealName), sealFile{SchemaVersion: 1, Tree: tree, Stat: stat})
+	return writeJSON(filepath.Join(dir, sealName), list.seal(dir, rel))
 }
 
 // makeReadOnly takes the right to write from everything below dir. It keeps a

@@ -57,7 +57,9 @@ func Shim(ctx context.Context, args []string, stderr io.Writer) int {
 	syscall.Umask(0o022)
 	answer := newAnswer(*readyFD, stderr)
 	defer answer.give("the shim ended before its process was started")
-	s := &shim{lay: layout{*root}, name: *name, reaper: &reaper{waiting: map[int]chan<- syscall.WaitStatus{}}}
+	s := &shim{
+		lay: layout{*root}, name: *name, reaper: &reaper{waiting: map[int]chan<- syscall.WaitStatus{}}, asked: make(chan struct{}, 1),
+	}
 	defer runtime.KeepAlive(s) // and so its lock
 	return s.main(ctx, answer)
 }
@@ -106,6 +108,7 @@ type shim struct {
 	log     *logFile
 	null    *os.File
 	status  statusFile
+	asked   chan struct{} // somebody lost the status and wants it written again
 }
 
 func (s *shim) main(ctx context.Context, answer *answer) int {
@@ -146,7 +149,9 @@ func (s *shim) handleSignals(cancel context.CancelCauseFunc) {
 	// Handled, and so neither deadly here nor ignored in the process, whatever
 	// stella was started with.
 	dropped := make(chan os.Signal, 1)
-	signal.Notify(dropped, syscall.SIGHUP, syscall.SIGPIPE)
+	signal.Notify(dropped, syscall.SIGPIPE)
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, askAgain)
 	go func() {
 		for {
 			select {
@@ -155,10 +160,18 @@ func (s *shim) handleSignals(cancel context.CancelCauseFunc) {
 			case <-ended:
 				s.reaper.reap()
 			case <-dropped:
+			case <-again:
+				select {
+				case s.asked <- struct{}{}:
+				default: // asked already
+				}
 			}
 		}
 	}()
 }
+
+// askAgain makes a shim write its status again. Older ones do nothing.
+const askAgain = syscall.SIGHUP
 
 // setUp reads what is to be run and makes everything ready for it.
 func (s *shim) setUp() error {
@@ -183,6 +196,9 @@ func (s *shim) setUp() error {
 	if err := s.lay.writePID(s.name, self); err != nil {
 		return fmt.Errorf("write pid file: %w", err)
 	}
+	if err := s.lay.writeRunning(s.name, s.spec); err != nil {
+		return fmt.Errorf("write what is run: %w", err)
+	}
 	s.log = openLog(s.lay.logs(s.name))
 	return s.load()
 }
@@ -201,6 +217,10 @@ func (s *shim) load() error {
 	rootfs, chroot := s.lay.rootfs(s.name, s.spec.Release), os.Geteuid() == 0
 	if s.program, err = newProgram(s.service, rel.Config, rootfs, chroot, s.spec.AllowRoot); err != nil {
 		return err
+	}
+	s.status.User = fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())
+	if chroot {
+		s.status.User = fmt.Sprintf("%d:%d", s.program.user.uid, s.program.user.gid)
 	}
 	if s.stop, err = parseSignal(stopSignal(s.service, rel.Config)); err != nil {
 		return err

@@ -36,6 +36,19 @@ func (l layout) readSpec(service string) (specFile, error) {
 	return s, err
 }
 
+// writeRunning keeps the shim's own copy of what it runs: spec.json may be edited
+// while it does. Like the status it is not synced, and only the shim writes it.
+func (l layout) writeRunning(service string, s specFile) error {
+	return l.replace(service, l.running(service), s)
+}
+
+// readRunning reads what the last shim of a service said it ran.
+func (l layout) readRunning(service string) (specFile, error) {
+	var s specFile
+	err := readJSON(l.running(service), &s)
+	return s, err
+}
+
 // statusFile is status.json: what the shim says of its process. It is written
 // by rename but not synced: after a power cut nothing runs anyway. It is a
 // stored format.
@@ -50,6 +63,18 @@ type statusFile struct {
 	Detail        string           `json:"detail"`    // for people, printable
 	Completed     bool             `json:"completed"` // ended with success and is not started again
 	InPlace       bool             `json:"inPlace"`   // without a root of its own
+	User          string           `json:"user"`      // "uid:gid" that the main process was started as
+	LastEnd       string           `json:"lastEnd"`   // how the process ended last, printable; empty where it never did
+	LastEndAt     time.Time        `json:"lastEndAt"` // zero where it never did
+	// Sum is the digest of all the rest: a status that was edited by hand is none.
+	// Empty in those of older shims.
+	Sum stella.Digest `json:"sum,omitempty"`
+}
+
+// sum is the digest of a status without its sum.
+func (s statusFile) sum() (stella.Digest, error) {
+	s.Sum = ""
+	return drift.Digest(s)
 }
 
 // completed is the detail of a one-shot that ended as it should.
@@ -57,14 +82,28 @@ const completed = "completed"
 
 func (l layout) readStatus(service string) (statusFile, error) {
 	var s statusFile
-	err := readJSON(l.status(service), &s)
-	return s, err
+	if err := readJSON(l.status(service), &s); err != nil || s.Sum == "" {
+		return s, err
+	}
+	if sum, err := s.sum(); err != nil || sum != s.Sum {
+		return statusFile{}, fmt.Errorf("read %s: %w: it was edited", l.status(service), stella.ErrTampered)
+	}
+	return s, nil
 }
 
-// writeStatus replaces status.json. Only the shim calls it, under its lock, so
-// that one temporary name is enough.
+// writeStatus replaces status.json. Only the shim calls it, under its lock.
 func (l layout) writeStatus(service string, s statusFile) error {
-	data, err := encodeJSON(s)
+	var err error
+	if s.Sum, err = s.sum(); err != nil {
+		return err
+	}
+	return l.replace(service, l.status(service), s)
+}
+
+// replace replaces a JSON file of a shim, which has its lock, so that one
+// temporary name is enough.
+func (l layout) replace(service, path string, v any) error {
+	data, err := encodeJSON(v)
 	if err != nil {
 		return err
 	}
@@ -72,7 +111,7 @@ func (l layout) writeStatus(service string, s statusFile) error {
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
 		return errors.Join(err, ignoreMissing(os.Remove(tmp)))
 	}
-	return os.Rename(tmp, l.status(service))
+	return os.Rename(tmp, path)
 }
 
 // writePID writes which process the shim is. Like the status it is not synced,

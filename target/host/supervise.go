@@ -38,6 +38,7 @@ func (s *shim) supervise(ctx context.Context, answer *answer) int {
 		}
 		began := time.Now()
 		end, err := s.runOnce(ctx, answer)
+		s.status.LastEnd, s.status.LastEndAt = end.words, time.Now().UTC()
 		if err != nil && !answer.given {
 			s.report(stella.RunExited, end.words)
 			answer.give(err.Error())
@@ -152,6 +153,8 @@ func (s *shim) watch(ctx context.Context, c child, verdicts <-chan verdict) (sta
 		select {
 		case status := <-c.ended:
 			return status, nil
+		case <-s.asked:
+			s.publish()
 		case v := <-verdicts:
 			s.status.Health = v.health
 			s.report(stella.RunRunning, v.detail)
@@ -203,6 +206,8 @@ func (s *shim) sleep(ctx context.Context, d time.Duration) error {
 		select {
 		case <-timer.C:
 			return nil
+		case <-s.asked:
+			s.publish()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-ticker.C:

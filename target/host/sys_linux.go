@@ -31,6 +31,15 @@ func ownerOf(fi fs.FileInfo) (uid int, ok bool) {
 	return int(st.Uid), true
 }
 
+// ownership is "uid:gid" of a file; empty where nobody can tell.
+func ownership(fi fs.FileInfo) string {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d", st.Uid, st.Gid)
+}
+
 func openPidfd(pid int) (int, error)    { return unix.PidfdOpen(pid, 0) }
 func signalPidfd(fd int, sig int) error { return unix.PidfdSendSignal(fd, unix.Signal(sig), nil, 0) }
 

@@ -27,6 +27,7 @@ func supported() error {
 }
 
 func ownerOf(fs.FileInfo) (uid int, ok bool)          { return 0, false }
+func ownership(fs.FileInfo) string                    { return "" }
 func openPidfd(int) (int, error)                      { return 0, supported() }
 func signalPidfd(int, int) error                      { return supported() }
 func statLine(fs.FileInfo) string                     { return "" }
