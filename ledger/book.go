@@ -20,6 +20,8 @@ type Book struct {
 	// Trees are the app trees that the ledger itself keeps reachable, by
 	// deployment id.
 	Trees map[string]string
+	// Drift is what was found to differ from the deployment in effect.
+	Drift Drift
 }
 
 // NewBook returns the book of an environment without a ledger.

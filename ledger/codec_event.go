@@ -87,6 +87,8 @@ func typeName(e Event) string {
 		return "pin"
 	case Unpin:
 		return "unpin"
+	case Found:
+		return "found"
 	default:
 		return "event"
 	}
@@ -184,6 +186,8 @@ func unmarshalAs(name string, body []byte) (Event, error) {
 		return as[PinTo](body)
 	case "unpin":
 		return as[Unpin](body)
+	case "found":
+		return as[Found](body)
 	default:
 		return nil, refuse(stella.ErrInvalid, "unknown type of event")
 	}

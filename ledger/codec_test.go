@@ -19,6 +19,8 @@ import (
 func everyEvent() []ledger.Event {
 	at := noon().Add(123456789 * time.Nanosecond)
 	m := ledger.Meta{At: at, By: "Ana <ana@example.com>", Version: "3.1.0", Rules: 1, Nonce: "n"}
+	m2 := m
+	m2.Rules = 2
 	d := stella.Deployment{
 		SchemaVersion: 1, ID: "production-1", Environment: env, Sequence: 1, Kind: stella.KindRollback, Status: stella.Failed,
 		Commit: "c", Tree: "t", Shared: map[string]string{"shared/base": "s"}, Release: "2.4.0\u009b2J\u202e\U000e0041",
@@ -49,7 +51,22 @@ func everyEvent() []ledger.Event {
 		},
 		ledger.PinTo{Meta: m, Pin: ledger.Pin{Ref: "r", Commit: "c", Tree: "t", Deployment: "d", PullRequest: "u", Since: at, By: "b", Reason: "r"}, Hold: &h},
 		ledger.Unpin{Meta: m, Reason: "r"},
+		ledger.Note{Meta: m2, Machines: map[string]string{}, Forget: []string{}, Summary: ledger.Summary{Blockers: []string{}}, Stopped: &ledger.Stopped{How: "stopped", By: "b", At: at, Reason: "r"}},
+		ledger.Found{
+			Meta: m2, Sequence: 3, Opened: []stella.DriftFinding{finding("web", "service/api", "/command", at)},
+			Ended: []stella.DriftFinding{ended(finding("web", "service/api\u202e", "", at), stella.EndHealed, at)}, Seen: []string{"web"}, SeenAt: at, Uncounted: 2,
+		},
 	}
+}
+
+// finding is one that is open since a time.
+func finding(target string, id stella.ResourceID, path string, at time.Time) stella.DriftFinding {
+	return stella.DriftFinding{Target: target, Resource: id, Path: path, Class: stella.Modified, Severity: stella.SeverityWarning, FirstSeen: at, LastSeen: at}
+}
+
+func ended(f stella.DriftFinding, how stella.DriftEnd, at time.Time) stella.DriftFinding {
+	f.Ended, f.EndedAt, f.LastSeen = how, &at, f.FirstSeen
+	return f
 }
 
 func TestEventsReadAsTheyWereWritten(t *testing.T) {

@@ -72,6 +72,16 @@ func (f filler) fill(b Book, e Event) Event {
 	case Lock:
 		e.Lock = f.lock(b, e.Lock, e.FenceFloor, m)
 		return e
+	case Note:
+		if e.Stopped != nil {
+			s := *e.Stopped
+			s.By, s.Reason = or(s.By, m.By), clip(s.Reason)
+			if s.At.IsZero() {
+				s.At = m.At
+			}
+			e.Stopped = &s
+		}
+		return e
 	case PinTo:
 		e.Pin.By = or(e.Pin.By, m.By)
 		if e.Pin.Since.IsZero() {

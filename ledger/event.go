@@ -9,7 +9,7 @@ import (
 // RulesVersion is the newest version of the transition rules that this binary
 // knows. It grows when a transition starts to mean something else, or when a
 // stored file gains a field that an older binary must not drop.
-const RulesVersion = 1
+const RulesVersion = 2
 
 // Meta says who made a transition, when and by which rules. [Ledger.Append]
 // fills in what is zero.
@@ -141,6 +141,30 @@ type Note struct {
 	Machines map[string]string `json:"machines"`
 	// Forget are targets that are no more: their machine and debt are dropped.
 	Forget []string `json:"forget"`
+	// Stopped says that a person ended what runs; nil leaves what is recorded.
+	// From rules 2 on.
+	Stopped *Stopped `json:"stopped,omitempty"`
+}
+
+// Found records what a look for drift found that was not known: findings that
+// began and ended, and nothing else, so that a look that finds what is known
+// writes nothing. It needs no lock, and is refused as long as a deployment runs:
+// what is seen half way is no drift. From rules 2 on.
+type Found struct {
+	Meta
+	// Sequence is of the newest deployment when the targets were observed: what was
+	// seen before a newer one is refused.
+	Sequence int64                 `json:"sequence"`
+	Opened   []stella.DriftFinding `json:"opened"`
+	// Ended are findings that are open, as they are from now on: with how they
+	// ended, and when. What they are about and since when is not changed.
+	Ended []stella.DriftFinding `json:"ended"`
+	// Seen are the targets that were read, at SeenAt: what stays open on them was
+	// still there.
+	Seen   []string  `json:"seen"`
+	SeenAt time.Time `json:"seenAt"`
+	// Uncounted is how many more differences there are than are kept open.
+	Uncounted int `json:"uncounted"`
 }
 
 // PinTo pins the environment to a commit that is not on its branch yet.
@@ -169,6 +193,7 @@ func (Lift) event()     {}
 func (Note) event()     {}
 func (PinTo) event()    {}
 func (Unpin) event()    {}
+func (Found) event()    {}
 
 func (m Meta) meta() Meta { return m }
 
@@ -183,3 +208,4 @@ func (e Lift) withMeta(m Meta) Event     { e.Meta = m; return e }
 func (e Note) withMeta(m Meta) Event     { e.Meta = m; return e }
 func (e PinTo) withMeta(m Meta) Event    { e.Meta = m; return e }
 func (e Unpin) withMeta(m Meta) Event    { e.Meta = m; return e }
+func (e Found) withMeta(m Meta) Event    { e.Meta = m; return e }

@@ -12,6 +12,7 @@ import (
 const (
 	stateFile      = "state.json"
 	eventsFileName = "events.json"
+	driftFile      = "drift.json"
 	deploymentsDir = "deployments"
 	treesDir       = "trees"
 )
@@ -59,7 +60,7 @@ func (b Book) Check() error {
 			return refuse(stella.ErrTampered, "the tree kept for %q is not its own", id)
 		}
 	}
-	return nil
+	return b.Drift.check()
 }
 
 func (b Book) checkDeployments() error {
@@ -100,6 +101,11 @@ func EncodeEntry(e Entry) (map[string][]byte, error) {
 		return nil, err
 	}
 	files := map[string][]byte{stateFile: state, eventsFileName: events}
+	if !e.Book.Drift.isZero() {
+		if files[driftFile], err = EncodeDrift(e.Book.State.Environment, e.Book.Drift); err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range e.Book.Deployments {
 		if files[recordPath(d.Sequence)], err = EncodeDeployment(d); err != nil {
 			return nil, err
@@ -124,8 +130,13 @@ func DecodeEntry(env stella.EnvName, files map[string][]byte) (Entry, error) {
 	if transitions != e.Book.State.Transitions {
 		return e, refuse(stella.ErrTampered, "events.json is of transition %d, state.json of %d", transitions, e.Book.State.Transitions)
 	}
+	if data, ok := files[driftFile]; ok {
+		if e.Book.Drift, err = DecodeDrift(env, data, known); err != nil {
+			return e, err
+		}
+	}
 	for name, data := range files {
-		if name == stateFile || name == eventsFileName {
+		if name == stateFile || name == eventsFileName || name == driftFile {
 			continue
 		}
 		d, err := DecodeDeployment(env, data, known)

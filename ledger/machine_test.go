@@ -94,6 +94,7 @@ func (w *world) events() map[string]func(t *rapid.T, m ledger.Meta) ledger.Event
 		"note": func(_ *rapid.T, m ledger.Meta) ledger.Event {
 			return ledger.Note{Meta: m, Summary: ledger.Summary{Sync: stella.Synced}, Machines: map[string]string{"web": "m"}}
 		},
+		"found": func(t *rapid.T, m ledger.Meta) ledger.Event { return w.found(t, m) },
 	}
 }
 
@@ -104,6 +105,24 @@ func (w *world) finish(t *rapid.T, m ledger.Meta) ledger.Event {
 		f.Hold = &stella.Hold{Tree: f.Deployment.Tree + "x"}
 	}
 	return f
+}
+
+// found begins findings that are open already, and ends those that are not, too.
+func (w *world) found(t *rapid.T, m ledger.Meta) ledger.Event {
+	e := ledger.Found{Meta: m, Sequence: w.book.State.Sequence, Seen: []string{"web"}, SeenAt: w.now, Uncounted: pick(t, "uncounted", 0, 0, 3)}
+	if rarely(t, "old look") {
+		e.Sequence--
+	}
+	for _, f := range w.book.Drift.Open {
+		if rapid.Bool().Draw(t, "ends") {
+			f.Ended, f.EndedAt = pick(t, "how", stella.EndHealed, stella.EndAdopted, stella.EndIgnored, stella.EndWentAway, stella.EndHealed, ""), &w.now
+			e.Ended = append(e.Ended, f)
+		}
+	}
+	if rapid.Bool().Draw(t, "begins") {
+		e.Opened = append(e.Opened, finding("web", pick[stella.ResourceID](t, "resource", "service/a", "service/b", ""), pick(t, "path", "", "/image", "x"), w.now))
+	}
+	return e
 }
 
 func results(t *rapid.T) []stella.TargetResult {
@@ -178,6 +197,7 @@ func (w *world) check(t *rapid.T, e ledger.Event, next ledger.Book) {
 	w.checkLock(t, e, before, after)
 	w.checkEnds(t, e, next)
 	w.checkHolds(t, e, after)
+	w.checkDrift(t, e, next)
 	if diff := cmp.Diff(next, roundTrip(t, ledger.Entry{Events: []ledger.Event{e}, Book: next})); diff != "" {
 		t.Fatalf("the stored form of %T reads as another book:\n%s", e, diff)
 	}
@@ -241,6 +261,39 @@ func (w *world) checkHolds(t *rapid.T, e ledger.Event, after ledger.State) {
 	}
 }
 
+// checkDrift holds findings against their story: each begins once before it
+// ends, ends once, and lasts from the one to the other.
+func (w *world) checkDrift(t *rapid.T, e ledger.Event, next ledger.Book) {
+	f, ok := e.(ledger.Found)
+	if !ok {
+		if diff := cmp.Diff(w.book.Drift, next.Drift); diff != "" {
+			t.Fatalf("%T changes findings:\n%s", e, diff)
+		}
+		return
+	}
+	open := map[string]bool{}
+	for _, o := range w.book.Drift.Open {
+		open[fmt.Sprint(o.Target, o.Resource, o.Path, o.Class)] = true
+	}
+	for _, o := range f.Ended {
+		if id := fmt.Sprint(o.Target, o.Resource, o.Path, o.Class); !open[id] || o.Duration(w.now) < 0 {
+			t.Fatalf("%+v ends and was not open, or lasts less than nothing", o)
+		} else {
+			delete(open, id)
+		}
+	}
+	for _, o := range f.Opened {
+		if id := fmt.Sprint(o.Target, o.Resource, o.Path, o.Class); open[id] {
+			t.Fatalf("%+v begins twice", o)
+		} else {
+			open[id] = true
+		}
+	}
+	if len(open) != len(next.Drift.Open) || next.State.Summary.Drifted != next.Drift.Count() {
+		t.Fatalf("%d are open, %d are recorded and %d counted", len(open), len(next.Drift.Open), next.State.Summary.Drifted)
+	}
+}
+
 func roundTrip(t *rapid.T, e ledger.Entry) ledger.Book {
 	files, err := ledger.EncodeEntry(e)
 	if err != nil {
@@ -287,7 +340,7 @@ func TestInvariantsHoldUnderAnyEvents(t *testing.T) {
 		t.Repeat(w.actions(func(t *rapid.T, draw func(*rapid.T, ledger.Meta) ledger.Event) { w.step(t, w.planned(t, draw)) }))
 	})
 	for _, e := range []ledger.Event{
-		ledger.Begin{}, ledger.Request{}, ledger.Progress{}, ledger.Finish{}, ledger.Abort{}, ledger.Lock{}, ledger.Unlock{}, ledger.Lift{}, ledger.Note{},
+		ledger.Begin{}, ledger.Request{}, ledger.Progress{}, ledger.Finish{}, ledger.Abort{}, ledger.Lock{}, ledger.Unlock{}, ledger.Lift{}, ledger.Note{}, ledger.Found{},
 	} {
 		if name := fmt.Sprintf("%T", e); done[name] < 5 {
 			t.Errorf("%s was allowed %d times: the machine hardly tries it", name, done[name])

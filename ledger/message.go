@@ -73,6 +73,8 @@ func subject(before, after Book, e Event) string {
 		return "pin to " + safe.Clip(e.Pin.Deployment, 80) + " by " + safe.Clip(e.Pin.Commit, 12)
 	case Unpin:
 		return "unpin"
+	case Found:
+		return foundSubject(after, e)
 	default:
 		return typeName(e)
 	}
@@ -101,4 +103,15 @@ func identity(actor string) (name, email string) {
 		return or(safe.Clip(a.Name, 100), safe.Clip(a.Address, 200)), safe.Clip(a.Address, 200)
 	}
 	return safe.Clip(actor, 200), ""
+}
+
+func foundSubject(after Book, e Found) string {
+	s := fmt.Sprintf("drift: %d began, %d ended", len(e.Opened), len(e.Ended))
+	if first := append(append([]stella.DriftFinding{}, e.Opened...), e.Ended...); len(first) > 0 {
+		s += ": " + safe.Clip(first[0].Target+" "+string(first[0].Resource)+first[0].Path, 80)
+		if len(first) > 1 {
+			s += ", …"
+		}
+	}
+	return s + fmt.Sprintf("; %d open", after.Drift.Count())
 }

@@ -77,7 +77,7 @@ deploy production-2: pending
 Stella-Environment: production
 Stella-Transition: 2
 Stella-Version: 3.1.0
-Stella-Rules: 1
+Stella-Rules: 2
 Stella-Nonce: n
 `
 	equal(t, "message", want, ledger.Message(ledger.NewBook(env), ledger.Entry{Events: done, Book: s.book}))

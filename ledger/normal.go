@@ -59,7 +59,17 @@ func normalState(s State) State {
 		f.At = utc(f.At)
 		return f
 	})
+	s.Stopped = normalStopped(s.Stopped)
 	return s
+}
+
+func normalStopped(s *Stopped) *Stopped {
+	if s == nil {
+		return nil
+	}
+	n := *s
+	n.At = utc(n.At)
+	return &n
 }
 
 // each maps a list into a new one that is never nil.
@@ -157,6 +167,11 @@ func normalEvent(e Event) Event {
 		return e
 	case Note:
 		e.Summary, e.Machines, e.Forget = normalSummary(e.Summary), dict(e.Machines), list(e.Forget)
+		e.Stopped = normalStopped(e.Stopped)
+		return e
+	case Found:
+		e.Opened, e.Ended = each(e.Opened, normalFinding), each(e.Ended, normalFinding)
+		e.Seen, e.SeenAt = list(e.Seen), utc(e.SeenAt)
 		return e
 	case PinTo:
 		e.Pin, e.Hold = normalPin(e.Pin), normalHoldPtr(e.Hold)

@@ -55,6 +55,9 @@ func (s *gitStore) predict(ctx context.Context, env stella.EnvName, c git.Commit
 	if err := t.predictRecords(prev, written); err != nil {
 		return nil, err
 	}
+	if err := t.predictDrift(prev); err != nil {
+		return nil, err
+	}
 	state, err := EncodeState(book.State)
 	if err != nil {
 		return nil, err
@@ -83,6 +86,19 @@ func (t *tip) predictTrees(ctx context.Context, tree *git.Tree, prev *tip) error
 	return sameTrees(want, t.book)
 }
 
+func (t *tip) predictDrift(prev *tip) error {
+	if !slices.ContainsFunc(t.events, func(e Event) bool { _, found := e.(Found); return found }) {
+		t.drift = prev.drift
+		return nil
+	}
+	data, err := EncodeDrift(t.book.State.Environment, t.book.Drift)
+	if err != nil {
+		return err
+	}
+	t.drift = blobID(data)
+	return nil
+}
+
 func (t *tip) predictRecords(prev *tip, written []string) error {
 	if len(written) == 0 {
 		t.records, t.deployments = prev.records, prev.deployments
@@ -109,6 +125,9 @@ func (t *tip) rootID(state, events git.ID) git.ID {
 	top := []treeEntry{{name: stateFile, id: state}, {name: eventsFileName, id: events}}
 	if !t.deployments.IsZero() {
 		top = append(top, treeEntry{name: deploymentsDir, id: t.deployments, dir: true})
+	}
+	if !t.drift.IsZero() {
+		top = append(top, treeEntry{name: driftFile, id: t.drift})
 	}
 	if !t.trees.IsZero() {
 		top = append(top, treeEntry{name: treesDir, id: t.trees, dir: true})

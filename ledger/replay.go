@@ -47,6 +47,9 @@ func same(want, got Book) error {
 	if err := sameState(want.State, got.State); err != nil {
 		return err
 	}
+	if err := sameDrift(want, got); err != nil {
+		return err
+	}
 	if len(want.Deployments) != len(got.Deployments) {
 		return refuse(stella.ErrTampered, "it has %d records of deployments, and its transitions make %d", len(got.Deployments), len(want.Deployments))
 	}
@@ -69,6 +72,24 @@ func sameState(want, got State) error {
 	}
 	if !bytes.Equal(w, g) {
 		return refuse(stella.ErrTampered, "state.json is not what its transitions make of it")
+	}
+	return nil
+}
+
+func sameDrift(want, got Book) error {
+	if want.Drift.isZero() && got.Drift.isZero() {
+		return nil
+	}
+	w, err := EncodeDrift(want.State.Environment, want.Drift)
+	if err != nil {
+		return err
+	}
+	g, err := EncodeDrift(got.State.Environment, got.Drift)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(w, g) {
+		return refuse(stella.ErrTampered, "drift.json is not what its transitions make of it")
 	}
 	return nil
 }

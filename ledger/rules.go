@@ -95,6 +95,8 @@ func (d *draft) rules(version int, e Event) error {
 	switch version {
 	case 1:
 		return d.rules1(e)
+	case 2:
+		return d.rules2(e)
 	default:
 		return refuse(stella.ErrUnsupported, "rules %d", version)
 	}
@@ -119,6 +121,9 @@ func (d *draft) rules1(e Event) error {
 	case Lift:
 		return d.lift(e)
 	case Note:
+		if e.Stopped != nil {
+			return refuse(stella.ErrInvalid, "a note by rules 1 knows nothing of being stopped")
+		}
 		return d.note(e)
 	case PinTo:
 		return d.pinTo(e)

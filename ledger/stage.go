@@ -15,6 +15,7 @@ type stage struct {
 	edits   []git.Edit
 	grafts  []git.Edit // app trees; an entry can do without them
 	records map[int64]git.ID
+	drift   git.ID // of drift.json; empty without one
 }
 
 func newStage(prev *tip, e Entry) (*stage, error) {
@@ -31,8 +32,25 @@ func newStage(prev *tip, e Entry) (*stage, error) {
 	if err := w.stageRecords(); err != nil {
 		return nil, err
 	}
+	if err := w.stageDrift(); err != nil {
+		return nil, err
+	}
 	w.stageTrees()
 	return w, nil
+}
+
+func (w *stage) stageDrift() error {
+	if w.entry.Book.Drift.isZero() {
+		return nil // and never was anything else
+	}
+	data, err := EncodeDrift(w.entry.Book.State.Environment, w.entry.Book.Drift)
+	if err != nil {
+		return err
+	}
+	if w.drift = blobID(data); w.drift != w.prev.drift {
+		w.edits = append(w.edits, git.Edit{Path: driftFile, Content: data})
+	}
+	return nil
 }
 
 func (w *stage) stageRecords() error {
@@ -116,6 +134,6 @@ func (w *stage) tip(b *git.Built) *tip {
 	}
 	return &tip{
 		commit: c, book: w.entry.Book, events: w.entry.Events,
-		trees: treesID(w.entry.Book.Trees), deployments: recordsID(w.entry.Book, w.records), records: w.records,
+		trees: treesID(w.entry.Book.Trees), deployments: recordsID(w.entry.Book, w.records), records: w.records, drift: w.drift,
 	}
 }

@@ -33,6 +33,18 @@ type State struct {
 	// FailedCommits are commits that were touched and rejected, oldest first, at
 	// most 20: they are not tried again by themselves.
 	FailedCommits []FailedCommit `json:"failedCommits"`
+	// Stopped says who ended what runs, on purpose; nil where nobody did, or a
+	// deployment touched a target since. From rules 2 on.
+	Stopped *Stopped `json:"stopped,omitempty"`
+}
+
+// Stopped is that a person ended what runs on the targets of an environment: that
+// nothing runs is wanted then, and no drift.
+type Stopped struct {
+	How    string    `json:"how"` // "stopped" or "deleted"
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
 }
 
 // Summary is how an environment was last seen to do. It is written when

@@ -22,6 +22,7 @@ type tip struct {
 	// read again. An empty one is not known.
 	trees       git.ID           // the directory of app trees
 	deployments git.ID           // the directory of records
+	drift       git.ID           // drift.json
 	records     map[int64]git.ID // sequence of a deployment → its file
 }
 
@@ -73,12 +74,28 @@ func (t *tip) readEntry(ctx context.Context, env stella.EnvName, tree *git.Tree,
 		return nil
 	case e.Name == deploymentsDir && e.IsDir():
 		return t.readDeployments(ctx, env, tree, e.ID, prev)
+	case e.Name == driftFile && e.IsFile():
+		return t.readDrift(ctx, env, tree, e.ID, prev)
 	case e.Name == treesDir && e.IsDir():
 		return t.readTrees(ctx, tree, e.ID, prev)
 	case t.known():
 		return refuse(stella.ErrInvalid, "%q is no part of a ledger", safe.Clip(e.Name, 80))
 	}
 	return nil
+}
+
+func (t *tip) readDrift(ctx context.Context, env stella.EnvName, tree *git.Tree, id git.ID, prev *tip) error {
+	t.drift = id
+	if prev != nil && prev.drift == id {
+		t.book.Drift = prev.book.Drift
+		return nil
+	}
+	data, err := tree.Read(ctx, driftFile, MaxDriftBytes)
+	if err != nil {
+		return err
+	}
+	t.book.Drift, err = DecodeDrift(env, data, t.known())
+	return err
 }
 
 func (t *tip) readEvents(ctx context.Context, env stella.EnvName, tree *git.Tree) error {

@@ -165,6 +165,9 @@ func (v *verifier) compare(want, got Book, ids []string) error {
 	if err := sameState(want.State, got.State); err != nil {
 		return err
 	}
+	if err := sameDrift(want, got); err != nil {
+		return err
+	}
 	if !slices.EqualFunc(want.Deployments, got.Deployments, func(a, b stella.Deployment) bool { return a.Sequence == b.Sequence }) {
 		return refuse(stella.ErrTampered, "records of deployments are missing or too many")
 	}

@@ -52,7 +52,10 @@ func history(t testing.TB, m ledger.Store, rounds int) int {
 		run(stella.Deployment{Kind: stella.KindRollback, Restores: b.State.LastGood, Tree: fmt.Sprintf("%040x", 2*i)}, b.State.Lock.ID, stella.Succeeded)
 		b = do(ledger.Lock{Lock: stella.Lock{ByHand: true, Purpose: "look", ExpiresAt: time.Now().Add(time.Hour)}})
 		do(ledger.Unlock{LockID: b.State.Lock.ID})
-		do(ledger.Note{Summary: ledger.Summary{Sync: stella.Synced, Drifted: i + 1}})
+		b = do(ledger.Note{Summary: ledger.Summary{Sync: stella.Synced, Drifted: i + 1}})
+		f := finding("web-1", "service/api", "/command", noon())
+		do(ledger.Found{Sequence: b.State.Sequence, Opened: []stella.DriftFinding{f}})
+		do(ledger.Found{Sequence: b.State.Sequence, Ended: []stella.DriftFinding{ended(f, stella.EndHealed, noon())}})
 	}
 	return commits
 }
@@ -151,7 +154,7 @@ func TestVerifyFindsWhatWasTamperedWith(t *testing.T) {
 			m.Tamper(env, 2, edit(t, "state.json", `"fence": 1`, `"fence": 2000`))
 		}, "fence-jump@3 edited-record@3 bad-transition@4 fence-backwards@4"},
 		{"newer rules", func(t *testing.T, m *ledgertest.Memory) {
-			m.Tamper(env, 4, edit(t, "state.json", `"rules": 1`, `"rules": 2`))
+			m.Tamper(env, 4, edit(t, "state.json", `"rules": 2`, `"rules": 3`))
 		}, "newer-rules@5 bad-transition@6"},
 	} {
 		m := ledgertest.NewMemory()
