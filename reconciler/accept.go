@@ -44,7 +44,7 @@ func (e *Engine) AcceptHeads(ctx context.Context, env stella.EnvName, reason str
 // see fetches what AcceptHeads is about.
 func (e *Engine) see(ctx context.Context, env stella.EnvName) error {
 	if env == "" {
-		_, _, err := e.names(ctx)
+		_, _, err := e.names(ctx, e.fetch)
 		return err
 	}
 	if _, err := stella.ParseName(string(env)); err != nil {

@@ -15,21 +15,25 @@ import (
 	"github.com/stella-ops/stella/ledger"
 )
 
+// fetching is how the config repository is looked at: [Engine.fetch], or
+// fetchOrSeen for who only reads.
+type fetching func(ctx context.Context, envs ...stella.EnvName) (*head, error)
+
 // names lists the environments of the branch, and fetches their ledgers too.
-func (e *Engine) names(ctx context.Context) (*head, []configrepo.EnvironmentRef, error) {
-	h, err := e.fetch(ctx)
+func (e *Engine) names(ctx context.Context, fetch fetching) (*head, []configrepo.EnvironmentRef, error) {
+	h, err := fetch(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	refs, err := configrepo.Environments(ctx, h.tree, h.project)
-	if err != nil {
-		return nil, nil, err
+	if err != nil || h.unfetched != nil {
+		return h, refs, err
 	}
 	envs := make([]stella.EnvName, len(refs))
 	for i, r := range refs {
 		envs[i] = r.Name
 	}
-	if h, err = e.fetch(ctx, envs...); err != nil {
+	if h, err = fetch(ctx, envs...); err != nil {
 		return nil, nil, err
 	}
 	return h, refs, nil
@@ -38,7 +42,7 @@ func (e *Engine) names(ctx context.Context) (*head, []configrepo.EnvironmentRef,
 // Environments sums every environment up, from Git and the ledger alone. One
 // that can not be read is in the list with the reason.
 func (e *Engine) Environments(ctx context.Context) ([]EnvironmentSummary, error) {
-	h, refs, err := e.names(ctx)
+	h, refs, err := e.names(ctx, e.fetchOrSeen)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +88,7 @@ func summarise(st EnvironmentStatus) EnvironmentSummary {
 // empty ref is the branch's head; otherwise it is a commit id or the id of a
 // deployment.
 func (e *Engine) Plan(ctx context.Context, env stella.EnvName, ref string) (Plan, error) {
-	sc, err := e.look(ctx, env)
+	sc, err := e.glimpse(ctx, env)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -112,7 +116,7 @@ func (e *Engine) Book(ctx context.Context, env stella.EnvName) (ledger.Book, err
 	if _, err := stella.ParseName(string(env)); err != nil {
 		return ledger.Book{}, err
 	}
-	h, err := e.fetch(ctx, env)
+	h, err := e.fetchOrSeen(ctx, env)
 	if err != nil {
 		return ledger.Book{}, err
 	}
@@ -132,7 +136,7 @@ func (e *Engine) Book(ctx context.Context, env stella.EnvName) (ledger.Book, err
 
 // Books returns the ledger of every environment on the branch.
 func (e *Engine) Books(ctx context.Context) (map[stella.EnvName]ledger.Book, error) {
-	h, refs, err := e.names(ctx)
+	h, refs, err := e.names(ctx, e.fetchOrSeen)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +179,7 @@ func (e *Engine) Locks(ctx context.Context, env stella.EnvName) ([]LockStatus, e
 	if err != nil {
 		return nil, err
 	}
-	h, err := e.fetch(ctx)
+	h, err := e.fetchOrSeen(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -80,14 +80,7 @@ func (e *Engine) fromCache(ctx context.Context, env stella.EnvName) (*scene, err
 	if _, err := stella.ParseName(string(env)); err != nil {
 		return nil, err
 	}
-	refs, err := e.cfg.Repo.Seen(ctx)
-	if err != nil {
-		return nil, err
-	}
-	h, err := e.readHead(ctx, refs, refs.Default)
-	if err == nil && h.project.Branch != "" && "refs/heads/"+h.project.Branch != h.ref {
-		h, err = e.readHead(ctx, refs, "refs/heads/"+h.project.Branch)
-	}
+	h, err := e.seen(ctx)
 	if err != nil {
 		return nil, err
 	}

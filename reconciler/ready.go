@@ -69,7 +69,7 @@ func (e *Engine) ready(ctx context.Context, envs []stella.EnvName, each func(con
 // chosen fetches the environments that are named, or all, with their ledgers.
 func (e *Engine) chosen(ctx context.Context, envs []stella.EnvName) (*head, []stella.EnvName, error) {
 	if len(envs) == 0 {
-		h, refs, err := e.names(ctx)
+		h, refs, err := e.names(ctx, e.fetch)
 		for _, r := range refs {
 			envs = append(envs, r.Name)
 		}

@@ -46,7 +46,7 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 // where there is one.
 func (req RollbackRequest) orOffline(err error) error {
 	whole := req.Commit == "" && len(req.Components)+len(req.Targets) == 0 && !req.PullRequest
-	if !whole || !errors.Is(err, errFetch) || errors.Is(err, stella.ErrTampered) || errors.Is(err, context.Canceled) {
+	if !whole || !unanswered(err) {
 		return err
 	}
 	around := fmt.Sprintf("'stella rollback %s --offline --reason …' goes back without it", req.Environment)

@@ -23,6 +23,9 @@ type head struct {
 	project *configrepo.Project
 	at      time.Time
 	refs    map[string]git.ID // all refs as they were listed with it
+	// unfetched is why the remote could not be asked: the head is what was seen
+	// last then. Nil where it was asked.
+	unfetched error
 	// glance keeps what targets and registries said, for a look at several ways
 	// back at one moment; nil where each is asked anew.
 	glance *glance

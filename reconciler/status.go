@@ -15,7 +15,7 @@ import (
 // Status says where an environment stands and why. With observe it asks every
 // target and runs the checks; without, it is told from Git and the ledger.
 func (e *Engine) Status(ctx context.Context, env stella.EnvName, observe bool) (EnvironmentStatus, error) {
-	sc, err := e.look(ctx, env)
+	sc, err := e.glimpse(ctx, env)
 	if err != nil {
 		return EnvironmentStatus{}, err
 	}
@@ -76,6 +76,7 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	if frozen {
 		st.WaitingFor = fmt.Sprintf("the end of the freeze, or 'stella orch locks release %s'", sc.name)
 	}
+	sc.asOf(&st)
 	return st
 }
 
@@ -223,7 +224,7 @@ func overall(targets []TargetStatus, results []health.Result) stella.Health {
 // HealthCheck runs an environment's verification checks now, and looks whether
 // its components run. It changes nothing.
 func (e *Engine) HealthCheck(ctx context.Context, env stella.EnvName) (HealthReport, error) {
-	sc, err := e.look(ctx, env)
+	sc, err := e.glimpse(ctx, env)
 	if err != nil {
 		return HealthReport{}, err
 	}

@@ -54,7 +54,7 @@ type LogTail struct {
 // machine's journal too. With logs it asks the targets that are not as they
 // should be for the end of what their components wrote.
 func (e *Engine) Trace(ctx context.Context, env stella.EnvName, id string, logs bool) (Trace, error) {
-	sc, err := e.look(ctx, env)
+	sc, err := e.glimpse(ctx, env)
 	if err != nil {
 		return Trace{}, err
 	}

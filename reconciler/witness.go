@@ -17,7 +17,7 @@ import (
 // the environment's last rollback; where something was deployed after that, or
 // there never was one, the witnesses are asked about the deployment in effect.
 func (e *Engine) RollbackStatus(ctx context.Context, env stella.EnvName, id string) (RollbackStatus, error) {
-	sc, err := e.look(ctx, env)
+	sc, err := e.glimpse(ctx, env)
 	if err != nil {
 		return RollbackStatus{}, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/term"
+	"github.com/stella-ops/stella/reconciler"
 )
 
 // App is what the commands of one process share. Factories are lazy: a command
@@ -27,6 +28,9 @@ type App struct {
 	environment stella.EnvName
 	// printed: stdout has its document, and an error must not add a second.
 	printed bool
+	// unfetched: the config repository did not answer, and what was seen last was
+	// told instead. Only notify sets it.
+	unfetched *reconciler.Unfetched
 	// followed: a deployment or a wait was under way, so that an interruption
 	// stopped following it.
 	followed bool

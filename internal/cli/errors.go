@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/safe"
@@ -94,8 +95,20 @@ func (a *App) failure(err error) failure {
 	return f
 }
 
+// orUnfetched makes an answer that was given without the config repository one
+// that nobody can vouch for: it was right when it was seen.
+func (a *App) orUnfetched(err error) error {
+	if a.unfetched == nil || !a.printed || err != nil && !errors.As(err, new(noError)) {
+		return err
+	}
+	since := a.unfetched.Since.UTC().Format(time.RFC3339)
+	return stella.WithHint(fmt.Errorf("%w; what is shown of it was seen last at %s", a.unfetched.Err, since),
+		"run the command again when it answers; 'stella rollback ENV --offline --reason …' goes back without it")
+}
+
 // finish says how the command ended and returns its exit code.
 func (a *App) finish(ctx context.Context, err error) int {
+	err = a.orUnfetched(err)
 	if no := (noError{}); errors.As(err, &no) && !a.flags.quiet {
 		a.hint(no.hint)
 	}

@@ -37,6 +37,8 @@ func (a *App) notify(ev reconciler.Event) {
 		s.Doing(fmt.Sprintf("%s: waiting for %s", e.Environment, e.For))
 	case reconciler.Warned:
 		s.Line(term.Warn, fmt.Sprintf("%s: warning: %s", e.Environment, e.Text))
+	case reconciler.Unfetched:
+		a.unfetched = &e
 	case reconciler.Ended:
 		s.Close()
 		s.Line(styleOfStatus(e.Deployment.Status), endedLine(e.Deployment))
