@@ -109,12 +109,17 @@ func (p *pinning) pin(e *edit, at strictyaml.Value, components map[string]stella
 	}
 }
 
+// patch is a file with the edits that are to be made to it.
+type patch struct {
+	*source
+	edits []splice
+}
+
 // edit is a release.yaml that is being changed.
 type edit struct {
-	*source
-	root  strictyaml.Value
-	file  *ReleaseFile
-	edits []splice
+	*patch
+	root strictyaml.Value
+	file *ReleaseFile
 }
 
 func openEdit(src []byte) (*edit, error) {
@@ -122,7 +127,7 @@ func openEdit(src []byte) (*edit, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &edit{source: newSource(src, doc.Root().Node()), root: doc.Root(), file: file}, nil
+	return &edit{patch: &patch{source: newSource(src, doc.Root().Node())}, root: doc.Root(), file: file}, nil
 }
 
 func parseRelease(src []byte) (*ReleaseFile, *strictyaml.Doc, error) {
@@ -149,11 +154,15 @@ func (e *edit) finish(want *ReleaseFile) ([]byte, error) {
 	if err == nil {
 		return out, nil
 	}
+	return nil, notEditable(releaseFileName, err)
+}
+
+// notEditable says that a file is written in a way that edits do not know.
+func notEditable(name string, err error) error {
 	if !errors.Is(err, stella.ErrInvalid) {
 		err = fmt.Errorf("%w: %w", stella.ErrInvalid, err)
 	}
-	return nil, stella.WithHint(fmt.Errorf("edit %s: %w", releaseFileName, err),
-		"write "+releaseFileName+" with one 'key: value' on each line")
+	return stella.WithHint(fmt.Errorf("edit %s: %w", name, err), "write "+name+" with one 'key: value' on each line")
 }
 
 // setVersion changes the version, or adds it after the kind.
@@ -220,7 +229,7 @@ func (e *edit) removeOverrides(gone map[*yaml.Node]bool) {
 }
 
 // replace puts a text in the place of a scalar, in its style.
-func (e *edit) replace(n *yaml.Node, text string) {
+func (e *patch) replace(n *yaml.Node, text string) {
 	from := e.offset(n)
 	e.edits = append(e.edits, splice{from, e.end(n), scalarText(text, n.Style)})
 }

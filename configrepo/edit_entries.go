@@ -13,7 +13,7 @@ type pair struct{ key, text string }
 
 // insertAfter adds pairs to a mapping: after the entry of a key, or after the
 // last one where key is empty.
-func (e *edit) insertAfter(mapping *yaml.Node, key string, pairs []pair) {
+func (e *patch) insertAfter(mapping *yaml.Node, key string, pairs []pair) {
 	flow := mapping.Style&yaml.FlowStyle != 0
 	if len(mapping.Content) == 0 {
 		e.fillEmpty(mapping, pairs)
@@ -39,7 +39,7 @@ func (e *edit) insertAfter(mapping *yaml.Node, key string, pairs []pair) {
 }
 
 // insertLines adds lines after a line.
-func (e *edit) insertLines(line, indent int, texts []string) {
+func (e *patch) insertLines(line, indent int, texts []string) {
 	eol := e.eol(line)
 	var b strings.Builder
 	for _, text := range texts {
@@ -50,7 +50,7 @@ func (e *edit) insertLines(line, indent int, texts []string) {
 }
 
 // fillEmpty adds pairs to {}.
-func (e *edit) fillEmpty(mapping *yaml.Node, pairs []pair) {
+func (e *patch) fillEmpty(mapping *yaml.Node, pairs []pair) {
 	texts := make([]string, len(pairs))
 	for i, p := range pairs {
 		texts[i] = scalarText(p.key, 0) + ": " + scalarText(p.text, 0)
@@ -68,7 +68,7 @@ func (e *edit) fillEmpty(mapping *yaml.Node, pairs []pair) {
 
 // insertFlow adds texts to a flow mapping after its entry i. Where the entries
 // stand on lines of their own, so do the new ones.
-func (e *edit) insertFlow(mapping *yaml.Node, i int, texts []string) {
+func (e *patch) insertFlow(mapping *yaml.Node, i int, texts []string) {
 	key, value := mapping.Content[i], mapping.Content[i+1]
 	end := e.end(value)
 	comma := e.skip(end, "")
@@ -93,7 +93,7 @@ func (e *edit) insertFlow(mapping *yaml.Node, i int, texts []string) {
 
 // remove takes entries out of a collection: the keys of a mapping or the items
 // of a list. At least one stays.
-func (e *edit) remove(parent *yaml.Node, gone map[*yaml.Node]bool) {
+func (e *patch) remove(parent *yaml.Node, gone map[*yaml.Node]bool) {
 	if parent.Style&yaml.FlowStyle != 0 {
 		e.removeFlow(entriesOf(parent), gone)
 		return
@@ -122,7 +122,7 @@ func entriesOf(parent *yaml.Node) []nodeEntry {
 
 // removeLines removes whole lines. At the end of the file the blank lines
 // before them go too.
-func (e *edit) removeLines(first, last int) {
+func (e *patch) removeLines(first, last int) {
 	if e.lineAfter(last) == len(e.src) {
 		for first > 1 && strings.TrimSpace(e.text(first-1)) == "" {
 			first--
@@ -133,7 +133,7 @@ func (e *edit) removeLines(first, last int) {
 
 // removeFlow removes entries of a flow collection with their commas; comments
 // between them stay.
-func (e *edit) removeFlow(entries []nodeEntry, gone map[*yaml.Node]bool) {
+func (e *patch) removeFlow(entries []nodeEntry, gone map[*yaml.Node]bool) {
 	lastKept := -1
 	for i, entry := range entries {
 		if !gone[entry.first] {
@@ -155,7 +155,7 @@ func (e *edit) removeFlow(entries []nodeEntry, gone map[*yaml.Node]bool) {
 }
 
 // removeBefore removes an entry that another follows.
-func (e *edit) removeBefore(entry, next nodeEntry) {
+func (e *patch) removeBefore(entry, next nodeEntry) {
 	if e.hasComment(e.end(entry.last), e.offset(next.first)) {
 		e.removeWithComma(entry)
 		return
@@ -164,7 +164,7 @@ func (e *edit) removeBefore(entry, next nodeEntry) {
 }
 
 // removeWithComma removes an entry and the comma after it, and nothing between.
-func (e *edit) removeWithComma(entry nodeEntry) {
+func (e *patch) removeWithComma(entry nodeEntry) {
 	from, to := e.offset(entry.first), e.end(entry.last)
 	e.edits = append(e.edits, splice{from, to, ""})
 	if comma := e.skip(to, ""); comma < len(e.src) && e.src[comma] == ',' {
@@ -172,4 +172,4 @@ func (e *edit) removeWithComma(entry nodeEntry) {
 	}
 }
 
-func (e *edit) hasComment(from, to int) bool { return bytes.IndexByte(e.src[from:to], '#') >= 0 }
+func (e *patch) hasComment(from, to int) bool { return bytes.IndexByte(e.src[from:to], '#') >= 0 }

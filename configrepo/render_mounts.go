@@ -110,9 +110,8 @@ func (s *service) configs() {
 		if _, twice := all[to]; twice {
 			s.fail("mounts two configs at one path", "give them targets of their own", "configs")
 		}
-		sum := sha256.Sum256([]byte(content))
 		entry := map[string]any{
-			"digest": "sha256:" + hex.EncodeToString(sum[:]),
+			"digest": contentDigest([]byte(content)),
 			"mode":   defaultConfigMode, "uid": c.UID, "gid": c.GID,
 		}
 		if c.Mode != nil {
@@ -126,6 +125,11 @@ func (s *service) configs() {
 		all[to] = entry
 	}
 	s.fields["configs"] = all
+}
+
+func contentDigest(content []byte) string {
+	sum := sha256.Sum256(content)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // content returns what a config of the app holds.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -160,6 +162,9 @@ func (s *source) lastLine(n *yaml.Node) int {
 func (s *source) end(n *yaml.Node) int {
 	at := s.offset(n)
 	switch {
+	case n.Kind == yaml.AliasNode:
+		return at + len("*") + len(n.Value)
+	case n.Anchor != "" || n.Style&yaml.TaggedStyle != 0: // it begins before its value
 	case n.Kind != yaml.ScalarNode && n.Style&yaml.FlowStyle != 0:
 		braces := s.src[at] == '{' || s.src[at] == '['
 		at++
@@ -265,7 +270,7 @@ func (s *source) splices(edits []splice) ([]byte, error) {
 // scalarText writes a text in a style, or in the nearest one that can hold it.
 func scalarText(text string, style yaml.Style) string {
 	switch {
-	case style&yaml.SingleQuotedStyle != 0:
+	case style&yaml.SingleQuotedStyle != 0 && !strings.ContainsFunc(text, func(r rune) bool { return r != ' ' && !unicode.IsPrint(r) }):
 		return "'" + strings.ReplaceAll(text, "'", "''") + "'"
 	case style&yaml.DoubleQuotedStyle == 0 && strictyaml.IsPlainText(text):
 		return text
@@ -279,13 +284,17 @@ func doubleQuoted(text string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, r := range text {
-		switch r {
-		case '"', '\\':
+		switch {
+		case r == '"', r == '\\':
 			b.WriteString(`\` + string(r))
-		case '\n':
+		case r == '\n':
 			b.WriteString(`\n`)
-		case '\t':
+		case r == '\t':
 			b.WriteString(`\t`)
+		case r > 0xffff && !unicode.IsPrint(r):
+			fmt.Fprintf(&b, `\U%08x`, r)
+		case r != ' ' && !unicode.IsPrint(r):
+			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
 			b.WriteRune(r)
 		}
