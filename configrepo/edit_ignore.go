@@ -103,21 +103,21 @@ func (e *environmentEdit) add(rules []drift.Ignore) {
 	root, drift, list := e.root.Node(), e.root.At("drift").Node(), e.ignores().Node()
 	switch {
 	case !e.root.Has("drift") && !isFlow(root):
-		lines := append([]string{"drift:", "  ignore:"}, indentAll("  ", ruleLines(rules))...)
+		lines := append([]string{"drift:", "  ignore:"}, indentAll("  ", ignoreLines(rules))...)
 		e.insertLines(e.lastLine(root.Content[len(root.Content)-1]), root.Column-1, lines)
 	case !e.root.Has("drift"):
-		e.insertFlow(root, len(root.Content)-2, []string{"drift: {ignore: " + flowRules(rules) + "}"})
+		e.insertFlow(root, len(root.Content)-2, []string{"drift: {ignore: " + flowIgnores(rules) + "}"})
 	case !e.root.At("drift").Has("ignore") && len(drift.Content) == 0:
-		e.edits = append(e.edits, splice{e.offset(drift) + 1, e.offset(drift) + 1, "ignore: " + flowRules(rules)})
+		e.edits = append(e.edits, splice{e.offset(drift) + 1, e.offset(drift) + 1, "ignore: " + flowIgnores(rules)})
 	case !e.root.At("drift").Has("ignore") && isFlow(drift):
-		e.insertFlow(drift, len(drift.Content)-2, []string{"ignore: " + flowRules(rules)})
+		e.insertFlow(drift, len(drift.Content)-2, []string{"ignore: " + flowIgnores(rules)})
 	case !e.root.At("drift").Has("ignore"):
 		last := drift.Content[len(drift.Content)-1]
-		e.insertLines(e.lastLine(last), drift.Column-1, append([]string{"ignore:"}, ruleLines(rules)...))
+		e.insertLines(e.lastLine(last), drift.Column-1, append([]string{"ignore:"}, ignoreLines(rules)...))
 	case !isFlow(list):
-		e.insertLines(e.lastLine(list.Content[len(list.Content)-1]), list.Column-1, ruleLines(rules))
+		e.insertLines(e.lastLine(list.Content[len(list.Content)-1]), list.Column-1, ignoreLines(rules))
 	default:
-		at, text := e.offset(list)+1, strings.Trim(flowRules(rules), "[]")
+		at, text := e.offset(list)+1, strings.Trim(flowIgnores(rules), "[]")
 		if n := len(list.Content); n > 0 {
 			at, text = e.end(list.Content[n-1]), ", "+text
 		}
@@ -158,11 +158,11 @@ func indentAll(by string, lines []string) []string {
 	return lines
 }
 
-// ruleLines writes rules as lines of a block list.
-func ruleLines(rules []drift.Ignore) []string {
+// ignoreLines writes rules as lines of a block list.
+func ignoreLines(rules []drift.Ignore) []string {
 	var lines []string
 	for _, r := range rules {
-		for i, field := range ruleFields(r) {
+		for i, field := range ignoreFields(r) {
 			lead := "  "
 			if i == 0 {
 				lead = "- "
@@ -173,16 +173,16 @@ func ruleLines(rules []drift.Ignore) []string {
 	return lines
 }
 
-func flowRules(rules []drift.Ignore) string {
+func flowIgnores(rules []drift.Ignore) string {
 	items := make([]string, len(rules))
 	for i, r := range rules {
-		items[i] = "{" + strings.Join(ruleFields(r), ", ") + "}"
+		items[i] = "{" + strings.Join(ignoreFields(r), ", ") + "}"
 	}
 	return "[" + strings.Join(items, ", ") + "]"
 }
 
-// ruleFields writes the fields of a rule as they are in both styles.
-func ruleFields(r drift.Ignore) []string {
+// ignoreFields writes the fields of a rule as they are in both styles.
+func ignoreFields(r drift.Ignore) []string {
 	fields := []string{"resource: " + scalarText(r.Resource, 0)}
 	if r.Path != "" {
 		fields = append(fields, "path: "+pointerText(r.Path))
