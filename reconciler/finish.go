@@ -68,9 +68,8 @@ func (r *run) uniform(ctx context.Context) bool {
 		if err != nil {
 			return false
 		}
-		want, _ := r.scene.desired.Target(s.spec.Name)
-		allNew = allNew && !drift.Drifted(drift.Compare(want, live, r.scene.env.Drift.Ignore, time.Now()))
-		allOld = allOld && !drift.Drifted(drift.Compare(s.live, live, nil, time.Now()))
+		allNew = allNew && !drift.Drifted(r.differences(s.spec.Name, live))
+		allOld = allOld && !drift.Drifted(drift.Compare(s.live, live, r.scene.env.Drift.Ignore, r.survey.at))
 	}
 	return allNew || allOld
 }

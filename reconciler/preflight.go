@@ -41,7 +41,7 @@ type inspection struct {
 func (e *Engine) preflight(ctx context.Context, want *source, book ledger.Book, why intent) *inspection {
 	in := &inspection{want: want, survey: e.sites(ctx, want, book)}
 	in.plan = Compute(Situation{
-		Environment: want.env, Desired: want.desired, Tree: string(want.app), Live: in.survey.live(), Now: time.Now(),
+		Environment: want.env, Desired: want.desired, Tree: string(want.app), Live: in.survey.live(), Now: in.survey.at,
 	})
 	in.plan.Commit = string(want.commit)
 	in.reach(why)

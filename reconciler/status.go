@@ -113,7 +113,7 @@ func (e *Engine) observe(ctx context.Context, sc *scene, st *EnvironmentStatus) 
 	results := e.check(ctx, sv, checks(sc.env, targetNames(sc.env), true))
 	count := 0
 	for _, s := range sv.sites {
-		t := sc.targetStatus(s, results, e.cfg.Now())
+		t := sc.targetStatus(s, results, sv.at)
 		for _, c := range t.Changes {
 			if !c.Ignored {
 				count++
@@ -138,7 +138,7 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func (sc *scene) targetStatus(s *site, results []health.Result, now time.Time) TargetStatus {
+func (sc *scene) targetStatus(s *site, results []health.Result, at time.Time) TargetStatus {
 	t := TargetStatus{
 		Name: s.spec.Name, Driver: driver(s.spec), Sync: stella.SyncUnknown, Health: stella.HealthUnknown,
 		Components: []stella.ComponentStatus{}, Changes: []stella.Change{}, Checks: []CheckResult{}, Notes: []string{},
@@ -158,18 +158,28 @@ func (sc *scene) targetStatus(s *site, results []health.Result, now time.Time) T
 		t.Components = append(t.Components, o.Components...)
 		t.Notes = append(t.Notes, o.Notes...)
 	}
+	t.Changes = append(t.Changes, sc.differences(s, at)...)
+	if drift.Drifted(t.Changes) {
+		t.Sync = stella.OutOfSync
+	}
 	if sc.desired != nil {
 		want, _ := sc.desired.Target(s.spec.Name)
-		t.Changes = append(t.Changes, drift.Compare(want, s.live, sc.env.Drift.Ignore, now)...)
-		if drift.Drifted(t.Changes) {
-			t.Sync = stella.OutOfSync
-		}
 		wanted(t.Components, want)
 	}
-	if troubles(s.live) != "" || failing(t.Checks) {
+	if troubles(s.live, t.Changes) != "" || failing(t.Checks) {
 		t.Health = stella.Unhealthy
 	}
 	return t
+}
+
+// differences are those of an observed target from what is wanted of it; none
+// where nobody can tell what that is.
+func (sc *scene) differences(s *site, at time.Time) []stella.Change {
+	if sc.desired == nil {
+		return nil
+	}
+	want, _ := sc.desired.Target(s.spec.Name)
+	return drift.Compare(want, s.live, sc.env.Drift.Ignore, at)
 }
 
 // wanted fills in the image that each component should run.
@@ -238,7 +248,7 @@ func (e *Engine) HealthCheck(ctx context.Context, env stella.EnvName) (HealthRep
 		if s.err != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", s.spec.Name, s.err))
 			c.OK, c.Error = false, s.err.Error()
-		} else if why := troubles(s.live); why != "" {
+		} else if why := troubles(s.live, sc.differences(s, sv.at)); why != "" {
 			c.OK, c.Error = false, why
 		}
 		report.Checks = append(report.Checks, c)

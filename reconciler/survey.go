@@ -40,13 +40,15 @@ const maxParallel = 16
 type survey struct {
 	sites     []*site // in environment order
 	artifacts Artifacts
-	at        time.Time
-	guard     func(what string, fn func() error) error // Engine.guard
+	// at is when they were found, by Config.Now. The ignore rules of this moment
+	// hold for all that follows from it.
+	at    time.Time
+	guard func(what string, fn func() error) error // Engine.guard
 }
 
 // openSites opens and observes all targets of an environment, in parallel.
 func (e *Engine) openSites(ctx context.Context, project *configrepo.Project, env *configrepo.Environment, book ledger.Book) *survey {
-	s := &survey{artifacts: e.cfg.Artifacts(project), at: time.Now(), guard: e.guard, sites: make([]*site, len(env.Targets))}
+	s := &survey{artifacts: e.cfg.Artifacts(project), at: e.cfg.Now(), guard: e.guard, sites: make([]*site, len(env.Targets))}
 	var g errgroup.Group
 	g.SetLimit(maxParallel)
 	for i, t := range env.Targets {

@@ -121,16 +121,24 @@ func (r *run) fault(ctx context.Context, name string, seen *sightings) (instance
 	}
 	seen.put(name, live)
 	instance = instances(live)
-	want, _ := r.scene.desired.Target(name)
-	if why := troubles(live); why != "" {
+	changes := r.differences(name, live)
+	if why := troubles(live, changes); why != "" {
 		return instance, why
 	}
-	for _, c := range drift.Compare(want, live, r.scene.env.Drift.Ignore, time.Now()) {
+	for _, c := range changes {
 		if !c.Ignored {
 			return instance, fmt.Sprintf("%s%s is not as desired (%s)", c.Resource, c.Path, c.Class)
 		}
 	}
 	return instance, ""
+}
+
+// differences are those of a target from what the deployment wants of it, by
+// the ignore rules under which it was planned: one that ends on the way must not
+// fail what nobody was going to change.
+func (r *run) differences(target string, live stella.State) []stella.Change {
+	want, _ := r.scene.desired.Target(target)
+	return drift.Compare(want, live, r.scene.env.Drift.Ignore, r.survey.at)
 }
 
 // instances identifies the processes that a target was seen to run.
@@ -145,13 +153,17 @@ func instances(live stella.State) string {
 	return b.String()
 }
 
-// troubles names the first component that does not run or is not healthy.
-func troubles(live stella.State) string {
+// troubles names the first component that does not run or is not healthy. One
+// whose presence or absence is ignored, by the changes of the same target, is
+// nobody's trouble.
+func troubles(live stella.State, changes []stella.Change) string {
 	if live.Observed == nil {
 		return ""
 	}
+	none := unminded(changes)
 	for _, c := range live.Observed.Components {
 		switch {
+		case none[stella.ResourceID("service/"+c.Name)]:
 		case c.State == stella.RunMissing && c.Desired == "":
 		case c.State == stella.RunExited && c.Detail == completed:
 		case c.State != stella.RunRunning:
@@ -161,6 +173,18 @@ func troubles(live stella.State) string {
 		}
 	}
 	return ""
+}
+
+// unminded are the resources of which it is ignored that they are there, or
+// that they are not.
+func unminded(changes []stella.Change) map[stella.ResourceID]bool {
+	out := map[stella.ResourceID]bool{}
+	for _, c := range changes {
+		if c.Ignored && c.Path == "" && c.Class != stella.Modified {
+			out[c.Resource] = true
+		}
+	}
+	return out
 }
 
 // completed is what a driver says of a one-shot that ended as it should.

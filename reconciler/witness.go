@@ -41,8 +41,10 @@ func (e *Engine) RollbackStatus(ctx context.Context, env stella.EnvName, id stri
 	}
 	st.Witnesses.Git, st.Witnesses.Ledger = sc.git(*want), sc.recorded(*want)
 	if sc.env != nil {
-		for _, s := range e.openSites(ctx, sc.project, sc.env, sc.book).sites {
-			w := witness(s, *want, sc.expected(*want, s.spec.Name), sc.placed(s.spec.Name))
+		sv := e.openSites(ctx, sc.project, sc.env, sc.book)
+		for _, s := range sv.sites {
+			changes := sc.differences(s, sv.at)
+			w := witness(s, *want, sc.expected(*want, s.spec.Name), sc.placed(s.spec.Name, changes), changes)
 			st.Witnesses.Targets = append(st.Witnesses.Targets, w)
 		}
 	}
@@ -115,15 +117,17 @@ func (sc *scene) recorded(want stella.Deployment) LedgerWitness {
 	return w
 }
 
-// placed are the services that a target is to run, by name.
-func (sc *scene) placed(target string) []string {
+// placed are the services that a target is to run, by name, but for those whose
+// absence is ignored.
+func (sc *scene) placed(target string, changes []stella.Change) []string {
 	var names []string
+	none := unminded(changes)
 	if sc.desired == nil {
 		return nil
 	}
 	state, _ := sc.desired.Target(target)
 	for _, r := range state.Resources {
-		if name, ok := strings.CutPrefix(string(r.ID), "service/"); ok {
+		if name, ok := strings.CutPrefix(string(r.ID), "service/"); ok && !none[r.ID] {
 			names = append(names, name)
 		}
 	}
@@ -142,7 +146,7 @@ func (sc *scene) expected(want stella.Deployment, target string) map[string]stri
 	return out
 }
 
-func witness(s *site, want stella.Deployment, images map[string]string, placed []string) TargetWitness {
+func witness(s *site, want stella.Deployment, images map[string]string, placed []string, changes []stella.Change) TargetWitness {
 	w := TargetWitness{Name: s.spec.Name, Running: map[string]string{}}
 	if s.err != nil {
 		w.Error = s.err.Error()
@@ -168,7 +172,7 @@ func witness(s *site, want stella.Deployment, images map[string]string, placed [
 			w.OK, w.Error = false, name+" does not run"
 		}
 	}
-	if why := troubles(s.live); why != "" {
+	if why := troubles(s.live, changes); why != "" {
 		w.OK, w.Error = false, why
 	}
 	if o := s.live.Observed; !w.OK && o != nil && o.Sticker != nil && o.Sticker.Offline != nil {
