@@ -54,7 +54,7 @@ func (s Schedule) IsZero() bool { return s.spec == nil && s.every == 0 }
 
 // Next is the first slot after t, zero where there is none within five years.
 func (s Schedule) Next(t time.Time) time.Time {
-	t = t.UTC()
+	t = t.Round(0).UTC() // by the wall: a machine that slept has another reading
 	switch {
 	case s.every > 0:
 		d := int64(s.every / time.Second)
@@ -95,6 +95,7 @@ func (s Schedule) Due(name string, last, now time.Time) Due {
 	if s.IsZero() {
 		return Due{}
 	}
+	last, now = last.Round(0), now.Round(0)
 	if last.After(now) {
 		last = now
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,8 +26,9 @@ func newServeCmd(a *App) *cobra.Command {
 		Use:   "serve",
 		Short: "The daemon: reconcile whenever Git asks for something new",
 		Long: "Look at the config repository on a schedule, and at once when a local one changes, and bring every\n" +
-			"environment to what it says. Looks into whether each environment could be rolled back, all the time. Answers\n" +
-			"/healthz, /readyz and /metrics. Stopping it stops no application.",
+			"environment to what it says. Scans for drift on each environment's drift.schedule, and when a target tells of a\n" +
+			"change. Looks into whether each environment could be rolled back, all the time. Answers /healthz, /readyz and\n" +
+			"/metrics. Stopping it stops no application.",
 		Example: "  stella serve --repo ssh://git@git.example.com/shop/config.git\n  stella serve --listen 127.0.0.1:7070 --poll 10s",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
@@ -65,6 +67,7 @@ func (o *serveOptions) run(cmd *cobra.Command) error {
 	}
 	return serve.Run(ctx, serve.Config{
 		Engine: w.engine, Metrics: metrics, Listen: o.listen, Poll: o.poll, Readiness: o.ready, Watch: localDir(repo), Logger: log,
+		Scans: filepath.Join(w.state, "scans.json"),
 		Ready: func(addr string) { log.InfoContext(ctx, "listening", "address", addr) },
 	})
 }

@@ -31,6 +31,7 @@ type wiring struct {
 type wired struct {
 	engine *reconciler.Engine
 	repo   *git.Repo
+	state  string // directory of this repository's state
 }
 
 // openRepository opens the config repository that the command line, the
@@ -92,7 +93,7 @@ func (a *App) wire(ctx context.Context, w wiring) (*wired, error) {
 		Journals: filepath.Join(w.state, "journals"),
 		Actor:    actor, Alone: true, Identity: me, Version: a.version(), Logger: w.log, Notify: w.notify,
 	})
-	return &wired{engine: engine, repo: repo}, nil
+	return &wired{engine: engine, repo: repo, state: w.state}, nil
 }
 
 // registries is the client for the registries of a project.

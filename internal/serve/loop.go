@@ -23,15 +23,38 @@ type daemon struct {
 	// moved is told when an environment is to be looked into for readiness; it has
 	// room for one.
 	moved chan struct{}
+	// stirred is told when there may be something to scan for drift; it has room
+	// for one.
+	stirred chan struct{}
+	// again is told when an environment could not be passed because it was being
+	// scanned; it has room for one.
+	again chan struct{}
+	// policed is the commit that the policies of drift were read from. The look
+	// that is under way owns it.
+	policed string
 
 	mu           sync.Mutex // guards what follows
 	environments map[stella.EnvName]*environment
 	lastLook     time.Time // of the last look at the remote that succeeded
 	lastErr      error     // of the last look; nil when it succeeded
+	scans        int       // under way
+	// When environments were last scanned, as the next daemon is to know it; nil
+	// where nobody keeps it. unsaved says that it is newer than what was saved.
+	recalled map[stella.EnvName]storedScan
+	unsaved  bool
+	saved    time.Time
 }
 
-// environment is what the daemon remembers of one environment. The pass that
-// is busy with it owns it.
+func newDaemon(c Config) *daemon {
+	room := func() chan struct{} { return make(chan struct{}, 1) }
+	d := &daemon{cfg: c, failed: room(), moved: room(), stirred: room(), again: room(), environments: map[stella.EnvName]*environment{}}
+	d.recallScans()
+	c.Metrics.reads(d.readings)
+	return d
+}
+
+// environment is what the daemon remembers of one environment. The pass or the
+// scan that is busy with it owns it.
 type environment struct {
 	key     string // what was asked for when it was last settled; empty: look again
 	tried   string // what was asked for when it last ended with an error
@@ -43,6 +66,9 @@ type environment struct {
 	weighed   string
 	unweighed bool
 	verdict   *bool
+
+	drift  lookout
+	wanted bool // a pass was wanted while it was scanned
 }
 
 // maxPasses bounds how many environments are worked on at once: one bad
@@ -55,6 +81,7 @@ func (d *daemon) loop(ctx context.Context, wake <-chan struct{}) {
 	var passes sync.WaitGroup
 	slots := make(chan struct{}, maxPasses)
 	passes.Go(func() { d.measure(ctx) })
+	passes.Go(func() { d.lookOut(ctx) })
 	for ctx.Err() == nil {
 		d.look(ctx, &passes, slots)
 		d.sleep(ctx, wake)
@@ -70,6 +97,7 @@ func (d *daemon) sleep(ctx context.Context, wake <-chan struct{}) {
 			continue
 		case <-ctx.Done():
 		case <-wake:
+		case <-d.again:
 		case <-time.After(d.wait()):
 		}
 		return
@@ -118,6 +146,15 @@ func (d *daemon) look(ctx context.Context, passes *sync.WaitGroup, slots chan st
 		})
 	}
 	d.forget(heads)
+	d.policies(ctx, heads.Commit)
+}
+
+// lookAgain has the branch looked at without waiting for the poll.
+func (d *daemon) lookAgain() {
+	select {
+	case d.again <- struct{}{}:
+	default: // told already
+	}
 }
 
 func (d *daemon) looked(err error) {
@@ -147,7 +184,11 @@ func (d *daemon) claim(name stella.EnvName, key string) *environment {
 		env = &environment{}
 		d.environments[name] = env
 	}
-	if env.busy || env.key == key || env.tried == key && time.Now().Before(env.next) {
+	if env.key == key || env.tried == key && time.Now().Before(env.next) {
+		return nil
+	}
+	if env.busy {
+		env.wanted = env.drift.scanning
 		return nil
 	}
 	env.busy = true
@@ -161,7 +202,9 @@ func (d *daemon) forget(heads reconciler.Heads) {
 	defer d.mu.Unlock()
 	for name, env := range d.environments {
 		if _, ok := heads.Keys[name]; !ok && !env.busy {
+			env.drift.stopWatching()
 			delete(d.environments, name)
+			delete(d.recalled, name)
 			d.cfg.Metrics.forget(name)
 		}
 	}
@@ -174,6 +217,8 @@ func (d *daemon) pass(ctx context.Context, name stella.EnvName, env *environment
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	env.busy, env.tried = false, key
+	d.settled(env, out, err)
+	d.stir() // what is due waited for this
 	if err == nil {
 		d.weighSoon(env, key)
 	}

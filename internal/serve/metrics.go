@@ -25,6 +25,7 @@ type Metrics struct {
 	lookErrors  prometheus.Counter
 	// Of readiness: as last known, and when that was.
 	rollbackReady, rollbackCandidates, readyChecked *prometheus.GaugeVec
+	drift                                           *driftMetrics
 }
 
 // NewMetrics returns metrics for a version of stella.
@@ -60,6 +61,7 @@ func NewMetrics(version string) *Metrics {
 	m.readyChecked = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "stella_rollback_ready_checked_timestamp_seconds", Help: "When it was last found out whether the environment could be rolled back.",
 	}, []string{"environment"})
+	m.drift = newDriftMetrics(m.registry)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "stella_build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
@@ -138,4 +140,5 @@ func (m *Metrics) forget(name stella.EnvName) {
 	m.rollbackReady.Delete(labels)
 	m.rollbackCandidates.Delete(labels)
 	m.readyChecked.Delete(labels)
+	m.drift.forget(labels)
 }

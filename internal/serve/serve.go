@@ -1,6 +1,6 @@
 // Package serve is the daemon: it looks at the config repository on a schedule
 // and when a local one changes, reconciles the environments that ask for
-// something new, and tells how it does over HTTP. Start with [Run].
+// something new, scans them for drift, and tells how it does over HTTP. Start with [Run].
 //
 // It decides nothing: the engine does, and it is the same one that the command
 // line runs. Stopping it stops no application.
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/reconciler"
 )
 
@@ -27,6 +28,13 @@ type Engine interface {
 	Reconcile(ctx context.Context, req reconciler.ReconcileRequest) (reconciler.Outcome, error)
 	// CheckReady says what environments could go back to, and remembers it.
 	CheckReady(ctx context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error)
+	// DriftPolicies says how drift is looked for, as the branch had it at the last
+	// Heads.
+	DriftPolicies(ctx context.Context) (map[stella.EnvName]configrepo.DriftPolicy, error)
+	// Scan looks once for drift, remembers it, and heals where that is asked for.
+	Scan(ctx context.Context, env stella.EnvName) (reconciler.Scan, error)
+	// Watch has an environment's targets tell of changes until ctx ends.
+	Watch(ctx context.Context, env stella.EnvName, changed func()) error
 }
 
 // Config is what the daemon needs. Engine and Logger are required.
@@ -47,6 +55,9 @@ type Config struct {
 	// Watch is a local repository's directory: a change of its refs is looked at
 	// at once. Empty: only the schedule.
 	Watch string
+	// Scans is a file that keeps when environments were last scanned for drift, so
+	// that the next daemon knows what was missed; empty for none.
+	Scans string
 	// Ready is told the address that the server listens on, once; nil for
 	// nobody.
 	Ready  func(addr string)
@@ -66,9 +77,7 @@ func Run(ctx context.Context, c Config) error {
 	if c.Readiness == 0 {
 		c.Readiness = DefaultReadiness
 	}
-	d := &daemon{
-		cfg: c, failed: make(chan struct{}, 1), moved: make(chan struct{}, 1), environments: map[stella.EnvName]*environment{},
-	}
+	d := newDaemon(c)
 	stop, err := d.listen(ctx)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/reconciler"
 )
@@ -35,13 +36,19 @@ type branch struct {
 
 	weighs []string // as passes, by what was looked into
 	weigh  func(ctx context.Context, env stella.EnvName) reconciler.EnvironmentReadiness
+
+	policies map[stella.EnvName]configrepo.DriftPolicy
+	scans    []string // as passes
+	scan     func(ctx context.Context, env stella.EnvName) (reconciler.Scan, error)
+	watchers map[stella.EnvName]map[int]func()
+	watches  int
 }
 
 func (b *branch) Heads(context.Context) (reconciler.Heads, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.looks++
-	h := reconciler.Heads{Keys: map[stella.EnvName]string{}}
+	h := reconciler.Heads{Keys: map[stella.EnvName]string{}} // no commit: policies are read each time
 	maps.Copy(h.Keys, b.keys)
 	return h, b.down
 }
@@ -66,6 +73,43 @@ func (b *branch) CheckReady(ctx context.Context, envs ...stella.EnvName) ([]reco
 		all = append(all, b.weigh(ctx, env))
 	}
 	return all, nil
+}
+
+func (b *branch) DriftPolicies(context.Context) (map[stella.EnvName]configrepo.DriftPolicy, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.policies), b.down
+}
+
+func (b *branch) Scan(ctx context.Context, env stella.EnvName) (reconciler.Scan, error) {
+	b.mu.Lock()
+	b.scans = append(b.scans, fmt.Sprintf("%s %s", time.Since(b.start).Round(time.Second), env))
+	scan := b.scan
+	b.mu.Unlock()
+	if scan == nil {
+		return reconciler.Scan{}, nil
+	}
+	return scan(ctx, env)
+}
+
+func (b *branch) Watch(ctx context.Context, env stella.EnvName, changed func()) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.watchers == nil {
+		b.watchers = map[stella.EnvName]map[int]func(){}
+	}
+	if b.watchers[env] == nil {
+		b.watchers[env] = map[int]func(){}
+	}
+	b.watches++
+	id := b.watches
+	b.watchers[env][id] = changed
+	context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.watchers[env], id)
+	})
+	return b.down
 }
 
 func (b *branch) ask(env stella.EnvName, key string) {
@@ -95,7 +139,7 @@ func runWith(t *testing.T, b *branch, c Config) (stop func()) {
 	t.Helper()
 	b.start = time.Now()
 	c.Engine, c.Poll, c.Logger = b, time.Minute, slog.New(slog.DiscardHandler)
-	d := &daemon{cfg: c, failed: make(chan struct{}, 1), moved: make(chan struct{}, 1), environments: map[stella.EnvName]*environment{}}
+	d := newDaemon(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -210,7 +254,7 @@ func TestAStopWaitsForThePassThatIsUnderWay(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	m := NewMetrics("1.2.3")
-	d := &daemon{cfg: Config{Metrics: m, Poll: time.Minute, Logger: slog.New(slog.DiscardHandler)}, environments: map[stella.EnvName]*environment{}}
+	d := newDaemon(Config{Metrics: m, Poll: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 	get := func(method, path string) (int, string) {
 		w := httptest.NewRecorder()
 		d.routes().ServeHTTP(w, httptest.NewRequest(method, path, nil))
