@@ -24,6 +24,7 @@ var (
 	_ reconciler.Executor = (*Host)(nil)
 	_ reconciler.Stopper  = (*Host)(nil)
 	_ reconciler.Logger   = (*Host)(nil)
+	_ reconciler.Watcher  = (*Host)(nil)
 )
 
 func TestConformance(t *testing.T) {

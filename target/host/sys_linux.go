@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,10 +10,12 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/durable"
 )
 
 // errNoProcess: there is no process with that pid.
@@ -42,6 +45,35 @@ func ownership(fi fs.FileInfo) string {
 
 func openPidfd(pid int) (int, error)    { return unix.PidfdOpen(pid, 0) }
 func signalPidfd(fd int, sig int) error { return unix.PidfdSendSignal(fd, unix.Signal(sig), nil, 0) }
+
+// awaitPidfd waits for the end of a process without a thread of its own: a
+// pidfd can be read from once the process is gone, pidfd_open(2). It is not ok
+// where the kernel, or a limit, gives none.
+func awaitPidfd(ctx context.Context, p durable.Process) (ended, ok bool) {
+	fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK)
+	if errors.Is(err, unix.ESRCH) {
+		return true, true
+	}
+	if err != nil {
+		return false, false
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer func() { _ = f.Close() }()
+	if !p.Alive() { // somebody else has its pid by now
+		return true, true
+	}
+	raw, err := f.SyscallConn()
+	if err != nil || f.SetReadDeadline(time.Time{}) != nil {
+		return false, false // not with the runtime's poller
+	}
+	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	err = raw.Read(func(fd uintptr) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0) //nolint:gosec // a descriptor is small
+		return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+	})
+	return err == nil, err == nil || ctx.Err() != nil
+}
 
 // statLine is what of a file changes whenever its content or its permissions
 // do: nobody can set the change time.

@@ -3,6 +3,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/durable"
 )
 
 // On other systems stella plans, reads and talks to other targets; it can not
@@ -41,5 +43,7 @@ func closeInherited(int) error                        { return supported() }
 func enterNamespace(int) error                        { return supported() }
 func mountRoot(furnishing) error                      { return supported() }
 func (p program) fork([3]*os.File, bool) (int, error) { return 0, supported() }
+
+func awaitPidfd(context.Context, durable.Process) (ended, ok bool) { return false, false }
 
 func freeBytes(string) (int64, error) { return 0, supported() }
