@@ -15,6 +15,15 @@ const (
 	KindImport   Kind = "import"
 )
 
+// GoesBack reports whether deployments of this kind bring an environment back to
+// what a recorded one had: the one before it, or that of the baseline.
+func (k Kind) GoesBack() bool { return k == KindRollback || k == KindReset }
+
+// Restores reports whether deployments of this kind bring what was verified
+// before, and nothing that is new: those that go back, a heal, and both halves
+// of a drill.
+func (k Kind) Restores() bool { return k.GoesBack() || k == KindHeal || k == KindDrill }
+
 // Status is where a deployment stands. Pending and Running are open, all
 // others are ends.
 type Status string
@@ -48,8 +57,8 @@ type Deployment struct {
 	Shared          map[string]string `json:"shared"`     // shared directory → tree id
 	Release         string            `json:"release"`    // version
 	Components      map[string]string `json:"components"` // component → image with digest
-	Restores        string            `json:"restores"`   // the deployment that a rollback or heal goes back to
-	Reverts         []string          `json:"reverts"`    // config commits that a rollback undoes
+	Restores        string            `json:"restores"`   // the deployment that a rollback, reset or heal goes back to
+	Reverts         []string          `json:"reverts"`    // config commits that a rollback or reset undoes
 	Supersedes      string            `json:"supersedes"` // the open deployment whose place this one took
 	Automatic       bool              `json:"automatic"`  // nobody asked for it: automatic rollback, heal, a merged commit
 	Actor           string            `json:"actor"`

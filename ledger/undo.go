@@ -8,7 +8,7 @@ import (
 
 // Verified returns the deployments that rollbacks go through, newest first: the
 // history of verified deployments read like an undo stack. A rollback (or a
-// heal, or either half of a drill) counts as the deployment it restored: what
+// reset, a heal, or either half of a drill) counts as the deployment it restored: what
 // came after that one is undone and no longer in the stack. One that brought
 // only a part of it back is content of its own: see GoesBack.
 func (b Book) Verified() []stella.Deployment {
@@ -98,9 +98,7 @@ func settled(d stella.Deployment) bool {
 // come from and has a tree that was never there before; it counts as itself.
 // Where nobody knows any more what the restored one had, it is believed.
 func (b Book) GoesBack(d stella.Deployment) bool {
-	switch d.Kind {
-	case stella.KindRollback, stella.KindHeal, stella.KindDrill:
-	default:
+	if !d.Kind.Restores() {
 		return false
 	}
 	restored, known := b.Deployment(d.Restores)

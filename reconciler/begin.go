@@ -16,17 +16,19 @@ import (
 // intent is why a deployment is made.
 type intent struct {
 	kind     stella.Kind
-	restores string             // the deployment that a rollback or heal goes back to
-	good     *stella.Deployment // that one, where a rollback restores the whole of it
-	reverts  []string           // config commits that a rollback undoes
-	undoes   []UndoneCommit
-	actor    string // who asked for it; empty: who this engine works for
+	restores string             // the deployment that a rollback, reset or heal goes back to
+	good     *stella.Deployment // that one, where the whole of it is restored
+	// mends: environment.yaml of today can not be read, and is restored with it.
+	mends   bool
+	reverts []string // config commits that going back undoes
+	undoes  []UndoneCommit
+	actor   string // who asked for it; empty: who this engine works for
 	// offline is the record of what was done without the config repository and is
 	// recorded now; nil for none.
 	offline   *stella.OfflineRecord
 	reason    string
 	automatic bool
-	scope     Scope // of a rollback
+	scope     Scope // of going back
 	opts      Options
 	// uncommitted: its commit is not on the branch yet.
 	uncommitted bool
@@ -92,8 +94,8 @@ func (e *Engine) free(b ledger.Book, sc *scene, o Options) (takeover string, err
 		now, _ := b.Newest()
 		err := fmt.Errorf("%s changed meanwhile: %s is %s: %w", sc.name, now.ID, now.Status, stella.ErrConflict)
 		next := "run 'stella orch env status %s', then decide again"
-		if now.Kind == stella.KindRollback {
-			err = fmt.Errorf("%s changed meanwhile: %s, a rollback to %s, is %s: %w", sc.name, now.ID, now.Restores, now.Status, stella.ErrConflict)
+		if now.Kind.GoesBack() {
+			err = fmt.Errorf("%s changed meanwhile: %s, a %s to %s, is %s: %w", sc.name, now.ID, now.Kind, now.Restores, now.Status, stella.ErrConflict)
 			next = "run 'stella rollback status %s --follow' to see it through, then decide again"
 		}
 		return "", stella.WithHint(err, fmt.Sprintf(next, sc.name))

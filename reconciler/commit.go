@@ -120,6 +120,9 @@ func (e *Engine) push(ctx context.Context, c change, cand *candidate) (*candidat
 			return nil, err
 		}
 		onto, err := e.read(ctx, h, cand.onto.name)
+		if onto == nil && errors.Is(err, stella.ErrNotFound) {
+			onto, err = e.remains(ctx, h, cand.onto.name, err)
+		}
 		if onto == nil {
 			return nil, err
 		}

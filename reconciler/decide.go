@@ -15,7 +15,7 @@ type verdict struct {
 	sync   stella.Sync // where the environment stands as long as nothing is done
 	reason string
 	kind   stella.Kind // of the deployment that act leads to
-	// restores is the deployment that a rollback or heal goes back to.
+	// restores is the deployment that a rollback, reset or heal goes back to.
 	restores *stella.Deployment
 }
 
@@ -27,7 +27,7 @@ const (
 	actWait    act = "wait"    // somebody else is at it
 	actApply   act = "apply"   // bring the targets to the commit
 	actSettle  act = "settle"  // bring owed targets there, as soon as one of them answers
-	actGoBack  act = "go back" // finish a rollback: the head is held and the targets may still run it
+	actGoBack  act = "go back" // finish going back: the head is held and the targets may still run it
 )
 
 // facts are what the rules look at.
@@ -38,7 +38,7 @@ type facts struct {
 	hold    *stella.Hold       // that forbids the head; nil for none
 	locked  bool               // by a holder that lives
 	retry   bool               // a person asked
-	stuck   bool               // the last rollbacks could not even begin
+	stuck   bool               // the last tries to go back could not even begin
 }
 
 // settled reports whether the targets are known to run the current deployment:
@@ -69,10 +69,21 @@ func (f facts) owes() bool {
 	})
 }
 
-// interrupted reports whether the newest deployment is a rollback to the head's
-// content that did not come to its end: of a part, or of one commit, as of all.
+// interrupted reports whether the newest deployment brings the head's content
+// back, of which nothing is new, and did not come to its end: a rollback, of a
+// part or of one commit as of all, a reset, a heal.
 func (f facts) interrupted() bool {
-	return f.tried() && f.newest.Kind == stella.KindRollback && (f.newest.Status == stella.Aborted || f.newest.Status == stella.Running)
+	return f.tried() && f.newest.Kind.Restores() && (f.newest.Status == stella.Aborted || f.newest.Status == stella.Running)
+}
+
+// returning is the kind of going back to good: a reset that did not come to its
+// end goes on as one, even where it had not touched anything yet.
+func (f facts) returning(good *stella.Deployment) stella.Kind {
+	d, ok := f.scene.book.Newest()
+	if ok && d.Kind == stella.KindReset && d.Status != stella.Succeeded && d.Tree == good.Tree {
+		return stella.KindReset
+	}
+	return stella.KindRollback
 }
 
 // restored is the deployment that the newest one goes back to, nil for none.
@@ -84,15 +95,15 @@ func (f facts) restored() *stella.Deployment {
 	return &d
 }
 
-// maxErrored is how often a rollback that can not begin is tried by itself.
+// maxErrored is how often going back that can not begin is tried by itself.
 const maxErrored = 3
 
-// stuck reports whether the newest deployments are rollbacks that could not
-// begin, one after the other.
+// stuck reports whether the newest deployments go back and could not begin, one
+// after the other.
 func stuck(b ledger.Book) bool {
 	n := 0
 	for _, d := range slices.Backward(b.Deployments) {
-		if d.Kind != stella.KindRollback || d.Status != stella.Errored {
+		if !d.Kind.GoesBack() || d.Status != stella.Errored {
 			break
 		}
 		n++
@@ -133,8 +144,8 @@ func rules() []rule {
 			"held, and the targets may still run it", func(f facts) bool { return f.hold != nil && f.current != nil && !f.settled() },
 			func(f facts) verdict {
 				return verdict{
-					act: actGoBack, sync: stella.Held, kind: stella.KindRollback, restores: f.current,
-					reason: fmt.Sprintf("%s is held and a rollback to %s did not end", f.hold.Release, f.current.ID),
+					act: actGoBack, sync: stella.Held, kind: f.returning(f.current), restores: f.current,
+					reason: fmt.Sprintf("%s is held and a %s to %s did not end", f.hold.Release, f.returning(f.current), f.current.ID),
 				}
 			},
 		},
@@ -188,16 +199,16 @@ func rules() []rule {
 			func(f facts) verdict {
 				d := f.earlier()
 				return verdict{
-					act: actApply, sync: stella.OutOfSync, kind: stella.KindRollback, restores: d,
+					act: actApply, sync: stella.OutOfSync, kind: f.returning(d), restores: d,
 					reason: fmt.Sprintf("commit %.12s brings back %s", f.scene.commit, d.ID),
 				}
 			},
 		},
 		{
-			"a rollback was interrupted", func(f facts) bool { return f.interrupted() },
+			"going back was interrupted", func(f facts) bool { return f.interrupted() },
 			func(f facts) verdict {
 				return verdict{
-					act: actApply, sync: stella.OutOfSync, kind: stella.KindRollback, restores: f.restored(),
+					act: actApply, sync: stella.OutOfSync, kind: f.newest.Kind, restores: f.restored(),
 					reason: fmt.Sprintf("%s did not end", f.newest.ID),
 				}
 			},
@@ -218,7 +229,7 @@ func (f facts) earlier() *stella.Deployment {
 	switch {
 	case f.current == nil, f.current.Tree == app && f.settled():
 		return nil
-	case f.newest.Tree == app && f.newest.Kind != stella.KindRollback:
+	case f.newest.Tree == app && !f.newest.Kind.GoesBack():
 		return nil // the same deployment once more
 	}
 	for _, d := range f.scene.book.Verified() {

@@ -56,6 +56,7 @@ func TestDecide(t *testing.T) {
 		deploy   = stella.KindDeploy
 		rollback = stella.KindRollback
 		heal     = stella.KindHeal
+		reset    = stella.KindReset
 		good     = stella.Succeeded
 	)
 	heldB := stella.Hold{ID: "h", Tree: "B", Release: "B", Reason: "bad"}
@@ -115,8 +116,38 @@ func TestDecide(t *testing.T) {
 			head: "A", history: []past{{deploy, "A", good}, {deploy, "B", stella.Failed}, {rollback, "A", stella.Aborted}},
 			want: got{actApply, stella.OutOfSync, rollback, "prod-1"},
 		},
-		"a heal whose driver died is deployed once more": {
-			head: "A", history: []past{{deploy, "A", good}, {heal, "A", stella.Aborted}}, want: got{actApply, stella.OutOfSync, deploy, ""},
+		"a heal whose driver died is finished as one": {
+			head: "A", history: []past{{deploy, "A", good}, {heal, "A", stella.Aborted}}, want: got{actApply, stella.OutOfSync, heal, ""},
+		},
+		"a reset whose driver died is finished as one": {
+			head: "A", history: []past{{deploy, "A", good}, {deploy, "B", good}, {reset, "A", stella.Running}},
+			want: got{actApply, stella.OutOfSync, reset, "prod-1"},
+		},
+		"a reset that had touched nothing when its driver died is finished as one": {
+			head: "A", history: []past{{deploy, "A", good}, {deploy, "B", good}, {reset, "A", stella.Errored}},
+			want: got{actApply, stella.OutOfSync, reset, "prod-1"},
+		},
+		"a reset to what is in effect whose driver died is finished as one": {
+			head: "B", history: []past{{deploy, "A", good}, {deploy, "B", good}, {reset, "B", stella.Aborted}},
+			want: got{actApply, stella.OutOfSync, reset, "prod-2"},
+		},
+		"a reset to what the ledger forgot is finished as one": {
+			head: "Z", history: []past{{deploy, "A", good}, {deploy, "B", good}, {reset, "Z", stella.Aborted}},
+			want: got{actApply, stella.OutOfSync, reset, ""},
+		},
+		"a reset that died before its commit landed is finished although the head is held": {
+			head: "B", history: []past{{deploy, "A", good}, {deploy, "B", stella.Failed}, {reset, "A", stella.Running}},
+			holds: []stella.Hold{heldB}, want: got{actGoBack, stella.Held, reset, "prod-1"},
+		},
+		"a rejected reset is not tried again by itself": {
+			head: "A", history: []past{{deploy, "A", good}, {deploy, "B", good}, {reset, "A", stella.Failed}}, want: got{actStop, stella.SyncFailed, "", ""},
+		},
+		"resets that can not begin are not tried for ever": {
+			head: "B", history: []past{{deploy, "A", good}, {deploy, "B", stella.Failed}, {reset, "A", stella.Errored}, {rollback, "A", stella.Errored}, {reset, "A", stella.Errored}},
+			holds: []stella.Hold{heldB}, want: got{actStop, stella.Held, "", ""},
+		},
+		"what was reset away from and is asked for again is deployed": {
+			head: "C", history: []past{{deploy, "A", good}, {deploy, "B", good}, {reset, "A", good}}, want: got{actApply, stella.OutOfSync, deploy, ""},
 		},
 		"what is held is not deployed": {
 			head: "B", history: []past{{deploy, "A", good}}, holds: []stella.Hold{heldB}, want: got{actStop, stella.Held, "", ""},

@@ -46,7 +46,7 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 	j.in.plan.Undoes = append([]UndoneCommit{}, why.undoes...)
 	j.in.plan.ExpectedSeconds = lastTook(sc.book, why.kind)
 	j.in.plan.Overrides = declared(want, sc.book, e.cfg.Now())
-	if over := want.over(""); over != "" && why.kind == stella.KindRollback {
+	if over := want.over(""); over != "" && why.kind.GoesBack() {
 		j.in.plan.Warnings = append(j.in.plan.Warnings, over+": it does not come back with the app of then")
 	}
 	if s := j.in.survey; s != nil && why.offline == nil {
@@ -281,7 +281,7 @@ func (r *run) stands(d stella.Deployment, out *Outcome) {
 	default:
 		out.Sync, out.Reason = stella.Synced, ""
 	}
-	if pin != nil && d.Kind == stella.KindRollback {
+	if pin != nil && d.Kind.GoesBack() {
 		out.Proposal = proposal(*pin)
 	}
 }
@@ -289,7 +289,7 @@ func (r *run) stands(d stella.Deployment, out *Outcome) {
 // holding is what to hold from now on: what a rollback went away from, as soon
 // as its commit is on the branch, however it ends.
 func (r *run) holding() *stella.Hold {
-	if r.bad == nil || !r.landed || r.bad.app == r.scene.app {
+	if r.bad == nil || !r.landed || r.bad.app == r.scene.app || r.bad.app == "" {
 		return nil
 	}
 	return newHold(r.bad, r.dep.ID, r.scene.desired, r.e.cfg.Actor, r.dep.Reason)

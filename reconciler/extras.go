@@ -15,7 +15,7 @@ import (
 	"github.com/stella-ops/stella/internal/git"
 )
 
-// extras are what a rollback restores besides the app, in the same commit: the
+// extras are what going back restores besides the app, in the same commit: the
 // shared directories and environment.yaml of then. The zero value is nothing.
 type extras struct {
 	edits []git.Edit
@@ -54,21 +54,42 @@ func idAt(ctx context.Context, t GitTree, path string) (git.ID, error) {
 	return git.ID(entry.ID), err
 }
 
-// extras are what the scope of a rollback to good asks for besides the app.
-func (e *Engine) extras(ctx context.Context, sc *scene, good stella.Deployment, scope Scope) (*extras, error) {
+// extras are what going back to good asks for besides the app, or can not do
+// without.
+func (e *Engine) extras(ctx context.Context, sc *scene, good stella.Deployment, why intent) (*extras, error) {
 	x := &extras{planned: map[string]git.ID{}}
 	var then *configrepo.Environment
-	if scope.IncludeEnvironment {
+	if why.scope.IncludeEnvironment || why.mends {
 		env, err := e.environmentOf(ctx, sc, good, x)
 		if err != nil {
 			return nil, fmt.Errorf("read environment.yaml of %s: %w", good.ID, err)
 		}
 		then = env
 	}
-	if !scope.IncludeShared {
-		return x, nil
+	dirs := declaredShared(sc, then)
+	if !why.scope.IncludeShared {
+		gone, err := without(ctx, sc.branch.tree, dirs)
+		if err != nil || !why.mends {
+			return x, err
+		}
+		dirs = gone // without them it can not be read
 	}
-	return x, x.addShared(ctx, sc, good, declaredShared(sc, then))
+	return x, x.addShared(ctx, sc, good, dirs)
+}
+
+// without are the directories that a tree does not have.
+func without(ctx context.Context, t GitTree, dirs []string) ([]string, error) {
+	var gone []string
+	for _, dir := range dirs {
+		id, err := idAt(ctx, t, dir)
+		if err != nil {
+			return nil, err
+		}
+		if id == "" {
+			gone = append(gone, dir)
+		}
+	}
+	return gone, nil
 }
 
 // environmentOf adds environment.yaml of then, and returns it where it can be

@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	udiff "github.com/aymanbagabas/go-udiff"
+
+	"github.com/stella-ops/stella/internal/git"
 )
 
 // What a plan shows of its files: enough to read, and no more.
@@ -40,13 +42,13 @@ func describeFiles(ctx context.Context, from, to GitTree, files []FileChange) er
 }
 
 // diffable is a file's text, empty where there is no such file, and nil where it
-// is no text or too long.
+// is no text, no file or too long.
 func diffable(ctx context.Context, t GitTree, path string) ([]byte, error) {
 	entry, err := t.Lookup(ctx, path)
 	switch {
 	case err != nil:
 		return []byte{}, ignoreNotFound(err)
-	case entry.SizeBytes > maxDiffedFile:
+	case entry.Mode != git.ModeFile && entry.Mode != git.ModeExecutable, entry.SizeBytes > maxDiffedFile:
 		return nil, nil
 	}
 	text, err := t.Read(ctx, path, maxDiffedFile)

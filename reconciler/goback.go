@@ -25,7 +25,7 @@ func (r *run) mayGoBack(ctx context.Context, why error) (*stella.Deployment, str
 		return nil, notAsked
 	case r.scene.env.Rollout.OnFailure != configrepo.OnFailureRollback:
 		return nil, notAsked
-	case d.Kind == stella.KindRollback || d.Kind == stella.KindHeal:
+	case d.Kind.Restores():
 		return nil, fmt.Sprintf("a %s is never rolled back by itself", d.Kind)
 	case errors.Is(why, stella.ErrFenced):
 		return nil, "a newer holder is at the targets"
@@ -98,7 +98,7 @@ func (e *Engine) wayBack(ctx context.Context, r *run, good stella.Deployment) (*
 		return nil, fmt.Errorf("commit %.12s took the place of %.12s meanwhile: %w", sc.branch.commit, r.dep.Commit, stella.ErrConflict)
 	}
 	reason := fmt.Sprintf("%s %s: %s", r.dep.ID, r.dep.Status, firstLine(r.dep.Error))
-	j, err := e.restore(ctx, sc, good, intent{reason: reason, automatic: true, opts: Options{Incident: r.opts.Incident}})
+	j, err := e.restore(ctx, sc, good, intent{kind: stella.KindRollback, reason: reason, automatic: true, opts: Options{Incident: r.opts.Incident}})
 	if err != nil {
 		return nil, err
 	}

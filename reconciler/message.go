@@ -14,13 +14,17 @@ import (
 // people and tools that look for reverts find it. What else an undone commit
 // changed is not taken back: it is named with the environment's path then. The
 // subject is that of the newest one that still was in effect: a revert of a
-// revert of a revert tells nobody what is gone.
+// revert of a revert tells nobody what is gone. A reset is called one: what it
+// undoes may be long.
 func revertMessage(env stella.EnvName, good stella.Deployment, why intent, undone []git.Commit, beside map[git.ID]bool) string {
 	var b strings.Builder
 	subject := fmt.Sprintf("Bring %s back to %s", env, titled(good))
+	if why.kind == stella.KindReset {
+		subject = fmt.Sprintf("Reset %s to its baseline, %s", env, titled(good))
+	}
 	gone := cancelled(undone)
 	for _, c := range undone {
-		if !slices.Contains(gone, c.ID) {
+		if why.kind != stella.KindReset && !slices.Contains(gone, c.ID) {
 			subject = revertOf(c)
 			break
 		}
@@ -33,7 +37,10 @@ func revertMessage(env stella.EnvName, good stella.Deployment, why intent, undon
 		}
 		fmt.Fprintf(&b, "This reverts commit %s%s.\n", c.ID, where)
 	}
-	fmt.Fprintf(&b, "\nStella-Environment: %s\n%s %s\n", env, restoresTrailer, good.ID)
+	if len(undone) > 0 {
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "Stella-Environment: %s\n%s %s\n", env, restoresTrailer, good.ID)
 	if why.reason != "" {
 		fmt.Fprintf(&b, "Stella-Reason: %s\n", safe.Clip(why.reason, maxReasonRunes))
 	}

@@ -108,7 +108,7 @@ func (e *Engine) planOffline(ctx context.Context, sc *scene, req RollbackRequest
 	}
 	want, err := e.withApp(ctx, sc.branch, good.Commit, good.Tree)
 	if err != nil {
-		return nil, cannotRestore(good.ID, err)
+		return nil, cannotRestore(req.cannot(), good.ID, err)
 	}
 	before, _ := sc.book.Last()
 	why := intent{kind: stella.KindRollback, restores: good.ID, reason: req.Reason, scope: req.Scope, opts: req.Options, offline: &stella.OfflineRecord{
@@ -121,7 +121,7 @@ func (e *Engine) planOffline(ctx context.Context, sc *scene, req RollbackRequest
 	back := waryOfApp(sc, good, j, " --reason … --offline --to "+good.ID)
 	differ, err := back.differing(ctx)
 	if err != nil {
-		return nil, cannotRestore(good.ID, err)
+		return nil, cannotRestore(req.cannot(), good.ID, err)
 	}
 	for _, dir := range differ {
 		back.warn("shared directory %s is not what it was for %s, and stays as it is", dir, good.ID)

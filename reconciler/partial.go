@@ -53,7 +53,7 @@ func (e *Engine) restorePart(ctx context.Context, sc *scene, req RollbackRequest
 		return nil, err
 	}
 	overrides := p.overrides(ways, req.Reason)
-	why.kind, why.restores = stella.KindRollback, newestOf(ways).ID
+	why.restores = newestOf(ways).ID
 	c := &change{draft: p.draft(ways, overrides, why)}
 	cand, err := e.build(ctx, *c, sc.source)
 	if err != nil {

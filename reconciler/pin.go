@@ -25,12 +25,33 @@ func (e *Engine) keepPinned(ctx context.Context, sc *scene) error {
 	if pin == nil || pin.Tree == string(sc.app) || sc.invalid == nil && heldBy(sc.book.State.Holds, sc.source) == nil {
 		return nil
 	}
-	src, err := e.withApp(ctx, sc.branch, pin.Commit, pin.Tree)
+	src, err := e.pinnedTo(ctx, sc, pin)
 	if src == nil {
 		return err
 	}
 	sc.source = src
 	return nil
+}
+
+// pinnedTo reads an environment as its pin keeps it: with the pinned app, and
+// where environment.yaml can not be read, with that of the deployment that it
+// restores, as it is in the commit that waits for review.
+func (e *Engine) pinnedTo(ctx context.Context, sc *scene, pin *ledger.Pin) (*source, error) {
+	good, known := sc.book.Deployment(pin.Deployment)
+	if sc.branch.env != nil || !known {
+		return e.withApp(ctx, sc.branch, pin.Commit, pin.Tree)
+	}
+	also, err := e.extras(ctx, sc, good, intent{mends: true})
+	if err != nil {
+		return nil, fmt.Errorf("read how %s was operated: %w", sc.name, err)
+	}
+	cand, err := e.build(ctx, change{draft: e.restoring(sc, good, "What is pinned\n", also)}, sc.branch)
+	if cand == nil {
+		return nil, err
+	}
+	h, src := *cand.want.head, *cand.want
+	h.commit, src.head = git.ID(pin.Commit), &h
+	return &src, nil
 }
 
 // withApp reads an environment with another app in the place of its own; how it
@@ -87,7 +108,7 @@ func (sc *scene) unpin() []ledger.Event {
 // it restores exactly what was verified before.
 func (j *job) mayPin() bool {
 	good, ok := j.scene.book.Deployment(j.intent.restores)
-	return ok && j.intent.kind == stella.KindRollback && j.cand != nil &&
+	return ok && j.intent.kind.GoesBack() && j.cand != nil &&
 		good.Status == stella.Succeeded && good.Tree == string(j.cand.want.app)
 }
 
@@ -106,7 +127,7 @@ func (r *run) pin(ctx context.Context, j *job) (*candidate, error) {
 		err := fmt.Errorf("only the app can be pinned before a review, not what --include-environment or --include-shared restore: %w", stella.ErrRefused)
 		return nil, stella.WithHint(err, "leave these out, and propose the rest in a pull request of its own")
 	}
-	p, err := r.e.proposeAt(ctx, j.cand, fmt.Sprintf("stella/rollback/%s/%s", r.dep.Environment, r.dep.ID))
+	p, err := r.e.proposeAt(ctx, j.cand, fmt.Sprintf("stella/%s/%s/%s", r.dep.Kind, r.dep.Environment, r.dep.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +136,7 @@ func (r *run) pin(ctx context.Context, j *job) (*candidate, error) {
 		PullRequest: p.URL, Reason: j.intent.reason,
 	}
 	var hold *stella.Hold
-	if r.bad != nil && r.bad.app != j.cand.want.app {
+	if r.bad != nil && r.bad.app != "" && r.bad.app != j.cand.want.app {
 		hold = newHold(r.bad, r.dep.ID, j.cand.want.desired, r.e.cfg.Actor, j.intent.reason)
 	}
 	d := r.snapshot()

@@ -69,7 +69,7 @@ func (in *inspection) warn(format string, args ...any) {
 // with the others and owes it, unless it was told to have all of them, or there
 // are no others.
 func (in *inspection) reach(why intent) {
-	back := why.kind == stella.KindRollback || why.kind == stella.KindReset
+	back := why.kind.GoesBack()
 	answers := slices.ContainsFunc(in.survey.sites, func(s *site) bool { return s.err == nil })
 	for _, s := range in.survey.sites {
 		switch {
@@ -169,10 +169,13 @@ func changedFiles(ctx context.Context, from, to GitTree, dir string) ([]FileChan
 	return out, nil
 }
 
-// list returns the files below dir with their blob ids. A tree without dir has
-// none.
+// list returns the files below dir with their blob ids. A tree without dir, or
+// with something else of that name, has none.
 func list(ctx context.Context, t GitTree, dir string, most int) (map[string]git.ID, error) {
 	files := map[string]git.ID{}
+	if at, err := t.Lookup(ctx, dir); err != nil || at.Mode != git.ModeDir {
+		return files, ignoreNotFound(err)
+	}
 	const maxDepth = 32 // as for reading; see configrepo
 	var walk func(dir string, depth int) error
 	walk = func(dir string, depth int) error {

@@ -197,8 +197,8 @@ func (i image) way(in *inspection, why intent) string {
 		return i.fix
 	case i.unknown:
 		return fmt.Sprintf("run 'curl -sSI https://%s/v2/' to see why it does not answer, then the same command again", i.artifact.Registry)
-	case why.kind == stella.KindRollback:
-		return fmt.Sprintf("run 'stella orch deployments list %s' and name another one with --to, or push %s again", env, i.Image)
+	case why.kind.GoesBack():
+		return fmt.Sprintf("%s, or push %s again", why.another(env), i.Image)
 	}
 	return fmt.Sprintf("push %s again, or run 'stella orch deployments list %s' and choose another release", i.Image, env)
 }

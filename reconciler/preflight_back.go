@@ -16,11 +16,12 @@ import (
 // whether it was ever verified, what it crosses, whose data it stands on, and
 // what else lies outside the app.
 func (e *Engine) wary(ctx context.Context, sc *scene, good stella.Deployment, j *job) (*job, error) {
-	back := &wayBack{inspection: j.in, scene: sc, good: good, scope: j.intent.scope, flags: " --to " + good.ID}
+	back := &wayBack{inspection: j.in, scene: sc, good: good, why: j.intent, command: commandBack(good, sc.name, j.intent.kind)}
 	back.verified()
 	back.irreversible()
 	back.stateful()
 	back.operated()
+	back.retired()
 	return j, back.shared(ctx, e)
 }
 
@@ -28,7 +29,7 @@ func (e *Engine) wary(ctx context.Context, sc *scene, good stella.Deployment, j 
 // is: of some components or targets, without the config repository, or of what
 // one commit changed. flags are how the command asks for that.
 func waryOfApp(sc *scene, good stella.Deployment, j *job, flags string) *wayBack {
-	back := &wayBack{inspection: j.in, scene: sc, good: good, scope: j.intent.scope, flags: flags}
+	back := &wayBack{inspection: j.in, scene: sc, good: good, why: j.intent, command: "stella rollback " + string(sc.name) + flags}
 	back.verified()
 	back.irreversible()
 	back.stateful()
@@ -39,15 +40,15 @@ func waryOfApp(sc *scene, good stella.Deployment, j *job, flags string) *wayBack
 type wayBack struct {
 	*inspection
 
-	scene *scene
-	good  stella.Deployment
-	scope Scope
-	flags string // with which the command goes there, each with a space before
+	scene   *scene
+	good    stella.Deployment
+	why     intent
+	command string // that goes there
 }
 
 // again is the command that goes the same way with something more.
 func (w *wayBack) again(more string) string {
-	return fmt.Sprintf("stella rollback %s%s %s", w.scene.name, w.flags, more)
+	return w.command + " " + more
 }
 
 func (w *wayBack) verified() {
@@ -68,7 +69,7 @@ func (w *wayBack) irreversible() {
 			continue
 		}
 		w.plan.Crosses = append(w.plan.Crosses, Crossing{Version: one.Version, Reason: one.Reason})
-		if slices.Contains(w.scope.Cross, one.Version) {
+		if slices.Contains(w.why.scope.Cross, one.Version) {
 			continue
 		}
 		why := ""
@@ -144,7 +145,7 @@ func (w *wayBack) stateful() {
 		for _, r := range t.State.Resources {
 			name, ok := strings.CutPrefix(string(r.ID), "service/")
 			from, moves := w.moves(t.Name, r)
-			if !ok || !moves || told[name] || slices.Contains(w.scope.Cross, name) {
+			if !ok || !moves || told[name] || slices.Contains(w.why.scope.Cross, name) {
 				continue
 			}
 			told[name] = true
@@ -157,6 +158,18 @@ func (w *wayBack) stateful() {
 					"run '"+w.again("--cross "+name)+"' where the older image can read that data")
 			default:
 				told[name] = false
+			}
+		}
+	}
+}
+
+// retired names the volumes that what is restored does not have: they are taken
+// out of use, and no data is removed.
+func (w *wayBack) retired() {
+	for _, t := range w.plan.Targets {
+		for _, a := range t.Actions {
+			if name, ok := strings.CutPrefix(string(a.Resource.ID), "volume/"); ok && a.Op == stella.OpRemove {
+				w.warn("volume %s on %s is not in %s: it is taken out of use, and its data stays", name, t.Target, w.good.ID)
 			}
 		}
 	}
@@ -219,7 +232,11 @@ func (w *wayBack) without(service string) string {
 	if len(others) == 0 {
 		return "run '" + w.again("--cross "+service) + "' to take it back with the others"
 	}
-	return fmt.Sprintf("run '%s', which leaves it where it is, or add --cross %s to take it back too", w.again("--component "+strings.Join(others, ",")), service)
+	command := w.command
+	if w.why.kind == stella.KindReset { // it takes back all or nothing
+		command = commandBack(w.good, w.scene.name, stella.KindRollback)
+	}
+	return fmt.Sprintf("run '%s --component %s', which leaves it where it is, or add --cross %s to take it back too", command, strings.Join(others, ","), service)
 }
 
 // unrenderable is preflight for what can not be used today as it was then. What
@@ -232,7 +249,7 @@ func (e *Engine) unrenderable(ctx context.Context, sc *scene, want *source, good
 	in := &inspection{want: &seen, survey: &survey{artifacts: e.cfg.Artifacts(want.project), guard: e.guard}}
 	in.plan = emptyPlan(sc.name, string(want.app), good.Release)
 	in.find(FindingUnrenderable, "", fmt.Sprintf("what %s had can not be used today: %s", good.ID, strings.ReplaceAll(want.invalid.Error(), "\n", "; ")),
-		fmt.Sprintf("run 'stella orch deployments list %s' and name another one with --to, or bring it back by hand: 'git checkout %.12s -- %s', mend it, commit", sc.name, good.Commit, appPath(want)))
+		fmt.Sprintf("%s, or bring it back by hand: 'git checkout %.12s -- %s', mend it, commit", why.another(sc.name), good.Commit, appPath(want)))
 	if seen.env != nil {
 		in.survey = e.sites(ctx, &seen, sc.book)
 		in.reach(why)

@@ -24,14 +24,14 @@ func (w *wayBack) shared(ctx context.Context, e *Engine) error {
 	if err != nil || len(differ) == 0 {
 		return err
 	}
-	if !w.scope.IncludeShared && w.want.desired != nil && w.want.desired.Digest == w.good.Desired {
+	if !w.why.scope.IncludeShared && w.want.desired != nil && w.want.desired.Digest == w.good.Desired {
 		return nil // there is no difference that matters
 	}
 	with, err := w.withShared(ctx, e)
 	if err != nil {
 		return err
 	}
-	if !w.scope.IncludeShared && w.want.desired != nil && with.want.desired != nil && w.want.desired.Digest == with.want.desired.Digest {
+	if !w.why.scope.IncludeShared && w.want.desired != nil && with.want.desired != nil && w.want.desired.Digest == with.want.desired.Digest {
 		return nil
 	}
 	others, err := w.others(ctx, e, with, differ)
@@ -40,7 +40,7 @@ func (w *wayBack) shared(ctx context.Context, e *Engine) error {
 	}
 	for _, dir := range differ {
 		also, changed := others.of(dir)
-		if w.scope.IncludeShared {
+		if w.why.scope.IncludeShared {
 			w.warn("restores shared directory %s: %s", dir, inWords(also, changed))
 			continue
 		}
@@ -76,7 +76,10 @@ func (w *wayBack) differing(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if string(now) != w.good.Shared[dir] {
+		switch {
+		case now == "" && w.why.mends:
+			w.warn("shared directory %s is gone: it is restored as it was for %s", dir, w.good.ID)
+		case string(now) != w.good.Shared[dir]:
 			out = append(out, dir)
 		}
 	}
@@ -176,10 +179,13 @@ func (w *wayBack) neighbour(ctx context.Context, e *Engine, with *candidate, nam
 // is operated: nothing of that goes unsaid.
 func (w *wayBack) operated() {
 	now, then := w.scene.branch.env, w.want.env
-	if !w.scope.IncludeEnvironment || then == nil {
+	switch {
+	case now == nil && w.why.mends:
+		w.mended(then)
 		return
-	}
-	if now == nil {
+	case !w.why.scope.IncludeEnvironment || then == nil:
+		return
+	case now == nil:
 		w.warn("environment.yaml of today can not be read: what restoring that of %s changes is not known", w.good.ID)
 		return
 	}
@@ -198,6 +204,25 @@ func (w *wayBack) operated() {
 		}
 	}
 	w.protections(now, then)
+}
+
+// mended says that how the environment was operated then counts, since nobody
+// can tell how it is operated today, and which targets that leaves out.
+func (w *wayBack) mended(then *configrepo.Environment) {
+	why := "it is not there"
+	if err := w.scene.branch.invalid; err != nil {
+		why = firstLine(err.Error())
+	}
+	w.warn("environment.yaml of today can not be read (%s): that of %s is restored with the app, and says which targets there are", why, w.good.ID)
+	last, ok := w.scene.book.Last()
+	if !ok || then == nil {
+		return
+	}
+	for _, t := range last.Targets {
+		if !slices.ContainsFunc(then.Targets, func(o configrepo.Target) bool { return o.Name == t.Name }) {
+			w.warn("target %s, which %s was brought to, is not in it: what runs there goes on and nobody looks after it", t.Name, last.ID)
+		}
+	}
 }
 
 // protections says what no longer guards the environment, and what does again.

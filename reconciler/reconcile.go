@@ -83,7 +83,7 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Out
 	if err != nil {
 		return out, err
 	}
-	if v.kind == stella.KindRollback {
+	if v.kind.GoesBack() {
 		if j.bad, err = e.revertedBy(ctx, sc); err != nil {
 			return out, err
 		}

@@ -59,6 +59,8 @@ type RollbackRequest struct {
 	// To is a deployment, version, commit, tag or "baseline"; empty: the one
 	// verified before.
 	To string
+	// kind is what it is recorded as, by Reset; empty for a rollback.
+	kind stella.Kind
 	// Commit undoes this one commit and keeps what came later.
 	Commit string
 	// Components and Targets restrict the rollback to a part of the environment;

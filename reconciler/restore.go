@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/git"
 )
 
@@ -13,12 +14,14 @@ import (
 // the environment is operated stays as it is today, unless the scope asks for
 // that of then. Where the branch has it all already there is no commit to make.
 func (e *Engine) restore(ctx context.Context, sc *scene, good stella.Deployment, why intent) (*job, error) {
-	why.kind, why.restores, why.good = stella.KindRollback, good.ID, &good
-	also, err := e.extras(ctx, sc, good, why.scope)
+	why.restores, why.good = good.ID, &good
+	there := sc.having(good.Tree)
+	why.mends = sc.branch.env == nil && !why.automatic && (there == nil || there.env == nil)
+	also, err := e.extras(ctx, sc, good, why)
 	if err != nil {
 		return nil, err
 	}
-	if there := sc.having(good.Tree); there != nil && also.none() {
+	if there != nil && also.none() {
 		if there.invalid != nil && !isInvalid(there.invalid) {
 			return nil, there.invalid
 		}
@@ -79,9 +82,24 @@ func (e *Engine) restoring(sc *scene, good stella.Deployment, message string, al
 		if err != nil {
 			return nil, "", err
 		}
-		edits := append([]git.Edit{{Path: appPath(onto), Graft: git.ID(good.Tree), GraftMode: git.ModeDir}}, more...)
-		return edits, message, nil
+		edits, err := clearing(ctx, onto)
+		if err != nil {
+			return nil, "", err
+		}
+		edits = append(edits, git.Edit{Path: appPath(onto), Graft: git.ID(good.Tree), GraftMode: git.ModeDir})
+		return append(edits, more...), message, nil
 	}
+}
+
+// clearing makes way for an environment's directory, where something else has
+// its name.
+func clearing(ctx context.Context, onto *source) ([]git.Edit, error) {
+	dir := configrepo.EnvironmentDir(onto.project, onto.name)
+	entry, err := onto.tree.Lookup(ctx, dir)
+	if err != nil || entry.Mode == git.ModeDir {
+		return nil, ignoreNotFound(err)
+	}
+	return []git.Edit{{Path: dir, Delete: true}}, nil
 }
 
 // beside tells which commits changed other things than the app as well.
@@ -122,6 +140,9 @@ const maxUndone = 50
 func (e *Engine) undone(ctx context.Context, sc *scene, good stella.Deployment) ([]git.Commit, error) {
 	path := appPath(sc.source)
 	var out []git.Commit
+	if string(sc.branch.app) == good.Tree {
+		return nil, nil // the app is there: only what lies beside it is restored
+	}
 	for from := sc.branch.commit; len(out) < maxUndone; {
 		found, err := e.cfg.Repo.Log(ctx, from, path, 1)
 		if err != nil {

@@ -34,6 +34,7 @@ func (e *Engine) reunite(ctx context.Context, env stella.EnvName, record stella.
 	e.events.notify(Warned{Environment: env, Text: fmt.Sprintf("%s went back to %s without the config repository at %s: %s; that is recorded first",
 		record.Actor, record.Restores, record.StartedAt.UTC().Format(time.RFC3339), record.Reason)})
 	j, err := e.restore(ctx, sc, good, intent{
+		kind:   stella.KindRollback,
 		reason: record.Reason, actor: record.Actor, offline: &record,
 		opts: Options{Incident: record.Incident, PullRequest: true, Timeout: o.Timeout},
 	})
@@ -125,8 +126,8 @@ func (e *Engine) reunitedFirst(ctx context.Context, j *job) error {
 		return nil
 	}
 	out, err := e.reunite(ctx, j.scene.name, *record, j.intent.opts)
-	if errors.Is(err, errUnplaced) && j.intent.kind == stella.KindRollback {
-		e.events.notify(Warned{Environment: j.scene.name, Text: err.Error() + "; this rollback takes its place"})
+	if errors.Is(err, errUnplaced) && j.intent.kind.GoesBack() {
+		e.events.notify(Warned{Environment: j.scene.name, Text: fmt.Sprintf("%v; this %s takes its place", err, j.intent.kind)})
 		return nil
 	}
 	if err != nil {

@@ -51,6 +51,21 @@ func (e *Engine) revertedBy(ctx context.Context, sc *scene) (*source, error) {
 	if err != nil || before == "" {
 		return nil, err
 	}
+	return e.asHeld(ctx, sc, before)
+}
+
+// leaving is what going back goes away from: what is wanted, or what ran last
+// where nothing is wanted since the app is gone.
+func (e *Engine) leaving(ctx context.Context, sc *scene) (*source, error) {
+	last, ok := sc.book.Last()
+	if sc.app != "" || !ok || last.Commit == "" {
+		return sc.source, nil
+	}
+	return e.asHeld(ctx, sc, git.ID(last.Commit))
+}
+
+// asHeld is what a commit asked for, to be held; nil where nobody can tell.
+func (e *Engine) asHeld(ctx context.Context, sc *scene, before git.ID) (*source, error) {
 	h, err := e.headAt(ctx, before)
 	var src *source
 	if err == nil {
@@ -69,7 +84,7 @@ func (e *Engine) revertedBy(ctx context.Context, sc *scene) (*source, error) {
 
 // beforeRevert is the commit that a revert goes away from, empty for none.
 func (e *Engine) beforeRevert(ctx context.Context, sc *scene) (git.ID, error) {
-	if d := newest(sc.book); d != nil && d.Kind == stella.KindRollback && d.Status != stella.Succeeded && d.Tree == string(sc.app) && len(d.Reverts) > 0 {
+	if d := newest(sc.book); d != nil && d.Kind.GoesBack() && d.Status != stella.Succeeded && d.Tree == string(sc.app) && len(d.Reverts) > 0 {
 		return git.ID(d.Reverts[0]), nil
 	}
 	found, err := e.cfg.Repo.Log(ctx, sc.branch.commit, appPath(sc.source), 1)

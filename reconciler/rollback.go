@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
-	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/ledger"
 )
 
@@ -37,7 +37,9 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 		return e.proposed(ctx, j) // it was never verified: nothing unreviewed runs
 	}
 	if j.bad == nil {
-		j.bad = sc.source
+		if j.bad, err = e.leaving(ctx, sc); err != nil {
+			return Outcome{Plan: &j.in.plan}, err
+		}
 	}
 	return e.carryOut(ctx, j, req.Options)
 }
@@ -45,7 +47,7 @@ func (e *Engine) Rollback(ctx context.Context, req RollbackRequest) (Outcome, er
 // orOffline adds the way around a Git host that does not answer to the error,
 // where there is one.
 func (req RollbackRequest) orOffline(err error) error {
-	whole := req.Commit == "" && len(req.Components)+len(req.Targets) == 0 && !req.PullRequest
+	whole := req.kind != stella.KindReset && req.Commit == "" && len(req.Components)+len(req.Targets) == 0 && !req.PullRequest
 	if !whole || !unanswered(err) {
 		return err
 	}
@@ -68,18 +70,10 @@ func (req RollbackRequest) admit(p Plan, env *configrepo.Environment) error {
 	return agreed(p, env, req.Options)
 }
 
-// cannot is how a refusal begins.
-func (req RollbackRequest) cannot() string {
-	if req.Commit != "" {
-		return "cannot undo commit " + safe.Clip(req.Commit, 40)
-	}
-	return "cannot restore previous version"
-}
-
 // planRollback plans what is asked for: undoing one commit, going back with a
 // part of the environment, or with all of it.
 func (e *Engine) planRollback(ctx context.Context, sc *scene, req RollbackRequest) (*job, error) {
-	why := intent{reason: req.Reason, scope: req.Scope, opts: req.Options}
+	why := intent{kind: cmp.Or(req.kind, stella.KindRollback), reason: req.Reason, scope: req.Scope, opts: req.Options}
 	if req.Commit != "" {
 		return e.undoCommit(ctx, sc, req.Commit, why)
 	}
@@ -87,31 +81,34 @@ func (e *Engine) planRollback(ctx context.Context, sc *scene, req RollbackReques
 		return e.restorePart(ctx, sc, req, why)
 	}
 	good, err := e.destination(ctx, sc, req.To)
+	if err != nil && req.To == toBaseline {
+		return nil, fmt.Errorf("%s: %w", req.cannot(), err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if good.Tree == "" {
-		return nil, fmt.Errorf("cannot restore previous version: %w", neverVerified(good))
+		return nil, fmt.Errorf("%s: %w", req.cannot(), neverVerified(good))
 	}
 	j, err := e.restore(ctx, sc, good, why)
 	if err != nil {
-		return nil, cannotRestore(good.ID, err)
+		return nil, cannotRestore(req.cannot(), good.ID, err)
 	}
 	return j, nil
 }
 
 // cannotRestore words why a rollback could not even be planned. That is a
 // refusal, unless Git did not answer: then nobody can tell.
-func cannotRestore(id string, err error) error {
+func cannotRestore(cannot, id string, err error) error {
 	hint := stella.Hint(err)
 	if hint == "" {
 		hint = fmt.Sprintf("run 'stella orch deployments show %s'", id)
 	}
 	if errors.Is(err, stella.ErrUnreachable) || errors.Is(err, stella.ErrConflict) || errors.Is(err, stella.ErrDenied) ||
 		errors.Is(err, stella.ErrTampered) || errors.Is(err, context.Canceled) {
-		return stella.WithHint(fmt.Errorf("cannot restore previous version: %s: %w", id, err), hint)
+		return stella.WithHint(fmt.Errorf("%s: %s: %w", cannot, id, err), hint)
 	}
-	return stella.WithHint(fmt.Errorf("cannot restore previous version: %s: %w: %w", id, stella.ErrRefused, err), hint)
+	return stella.WithHint(fmt.Errorf("%s: %s: %w: %w", cannot, id, stella.ErrRefused, err), hint)
 }
 
 // neverVerified refuses what has no content to go back to, or what a deploy

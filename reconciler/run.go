@@ -166,7 +166,7 @@ func (r *run) goesOn(err error) bool {
 // unhealthy before is not the new release's fault.
 func (r *run) baselineChecks(ctx context.Context) {
 	current, ok := r.scene.book.Current()
-	if !ok || r.dep.Kind == stella.KindRollback || r.dep.Kind == stella.KindHeal {
+	if !ok || r.dep.Kind.Restores() {
 		return
 	}
 	for _, res := range r.e.check(ctx, r.survey, checks(r.scene.env, r.reachable(), true)) {
@@ -214,7 +214,7 @@ func (r *run) prepare(ctx context.Context) error {
 var errUntouched = errors.New("nothing was touched")
 
 func (r *run) pause(ctx context.Context) error {
-	if r.scene.env.Rollout.Pause == 0 || r.dep.Kind == stella.KindRollback {
+	if r.scene.env.Rollout.Pause == 0 || r.dep.Kind.GoesBack() {
 		return nil
 	}
 	r.notify(Waiting{Environment: r.dep.Environment, For: "the pause between two batches", Since: time.Now()})

@@ -113,7 +113,7 @@ type source struct {
 	*head
 
 	name    stella.EnvName
-	app     git.ID // tree id of envs/NAME/app
+	app     git.ID // tree id of envs/NAME/app; empty where that is gone
 	env     *configrepo.Environment
 	release *configrepo.ReleaseFile // as written
 	ended   []configrepo.Override   // of the release's: those that were over when it was read
@@ -260,13 +260,37 @@ func (e *Engine) sceneAt(ctx context.Context, h *head, env stella.EnvName) (*sce
 
 // askedAt is the scene as a commit asks for, whatever the pin.
 func (e *Engine) askedAt(ctx context.Context, h *head, env stella.EnvName) (*scene, error) {
-	src, err := e.read(ctx, h, env)
-	if src == nil {
-		return nil, err
+	sc := &scene{ledger: e.ledger(h)}
+	src, lost := e.read(ctx, h, env)
+	if src == nil && !errors.Is(lost, stella.ErrNotFound) {
+		return nil, lost
 	}
-	sc := &scene{source: src, branch: src, ledger: e.ledger(h)}
+	var err error
 	if sc.book, err = sc.ledger.Read(ctx, env); err != nil {
 		return nil, err
 	}
+	if src == nil {
+		if sc.book.State.Sequence == 0 {
+			return nil, lost // nobody knows of such an environment
+		}
+		if src, err = e.remains(ctx, h, env, lost); err != nil {
+			return nil, err
+		}
+	}
+	sc.source, sc.branch = src, src
 	return sc, nil
+}
+
+// remains is what a commit still has of an environment whose app is gone: it
+// can not be deployed, but it can be gone back from.
+func (e *Engine) remains(ctx context.Context, h *head, env stella.EnvName, lost error) (*source, error) {
+	s := &source{head: h, name: env, invalid: lost}
+	var err error
+	if s.env, err = configrepo.ReadEnvironment(ctx, h.tree, h.project, env); err == nil {
+		s.shared, err = sharedTrees(ctx, h, s.env.Shared)
+	}
+	if err != nil && !isInvalid(err) && !errors.Is(err, stella.ErrNotFound) {
+		return nil, err
+	}
+	return s, nil
 }

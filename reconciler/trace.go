@@ -148,7 +148,7 @@ func next(b ledger.Book, d stella.Deployment, driver *Driver) string {
 		return driver.Next
 	case newest.ID != d.ID:
 		return fmt.Sprintf("run 'stella orch env status %s': %s came after it", env, newest.ID)
-	case d.Status == stella.Failed && d.Kind != stella.KindRollback:
+	case d.Status == stella.Failed && !d.Kind.GoesBack():
 		return fmt.Sprintf("run 'stella rollback %s', or deploy a fix", env)
 	case d.Status == stella.Failed:
 		return fmt.Sprintf("run 'stella rollback ready %s' to see what else it could go back to", env)

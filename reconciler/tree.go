@@ -70,9 +70,7 @@ func (g GitTree) Read(ctx context.Context, path string, maxBytes int64) ([]byte,
 // of.
 func (g GitTree) Lookup(ctx context.Context, path string) (configrepo.Entry, error) {
 	if g.instead != nil && path == g.at {
-		e, err := g.t.Lookup(ctx, path)
-		e.ID = g.instead.ID()
-		return entry(e), err
+		return configrepo.Entry{Name: path[strings.LastIndexByte(path, '/')+1:], Mode: configrepo.ModeDir, ID: string(g.instead.ID())}, nil
 	}
 	t, path := g.place(path)
 	e, err := t.Lookup(ctx, path)

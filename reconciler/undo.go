@@ -34,7 +34,7 @@ func (e *Engine) undoCommit(ctx context.Context, sc *scene, commit string, why i
 	if err != nil {
 		return nil, err
 	}
-	why.kind, why.reverts, why.undoes = stella.KindRollback, []string{string(u.commit.ID)}, undoes(sc.book, []git.Commit{u.commit})
+	why.reverts, why.undoes = []string{string(u.commit.ID)}, undoes(sc.book, []git.Commit{u.commit})
 	switch {
 	case u.result.Nothing():
 		err := fmt.Errorf("nothing to undo: all that commit %.12s changed in %s is as before already: %w", u.commit.ID, u.path, stella.ErrRefused)

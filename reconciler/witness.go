@@ -82,10 +82,10 @@ func testified(b ledger.Book, rollback *stella.Deployment) *stella.Deployment {
 	return rollback
 }
 
-// lastRollback is the newest rollback, nil for none.
+// lastRollback is the newest rollback or reset, nil for none.
 func lastRollback(b ledger.Book) *stella.Deployment {
 	for _, d := range slices.Backward(b.Deployments) {
-		if d.Kind == stella.KindRollback {
+		if d.Kind.GoesBack() {
 			return &d
 		}
 	}

@@ -145,7 +145,7 @@ func (a *App) lastRollback(ctx context.Context, eng engine) (stella.EnvName, *st
 	return last.Environment, last, nil
 }
 
-func isRollback(d stella.Deployment) bool { return d.Kind == stella.KindRollback }
+func isRollback(d stella.Deployment) bool { return d.Kind.GoesBack() }
 
 // newest returns the newest deployment that fits; nil for none.
 func newest(ascending []stella.Deployment, fits func(stella.Deployment) bool) *stella.Deployment {
