@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/baseline"
@@ -15,6 +16,9 @@ import (
 // is worth.
 func readBaseline(ctx context.Context, sc *scene) (configrepo.Baseline, error) {
 	b, err := configrepo.ReadBaseline(ctx, sc.branch.tree, sc.branch.project, sc.name)
+	if errors.Is(err, stella.ErrNotFound) {
+		return configrepo.Baseline{}, noBaseline(sc)
+	}
 	if err != nil {
 		return configrepo.Baseline{}, stella.WithHint(fmt.Errorf("baseline of %s: %w", sc.name, err),
 			fmt.Sprintf("look at baselines/%s.yaml, or name a deployment: 'stella orch deployments list %[1]s'", sc.name))
@@ -75,9 +79,25 @@ func (e *Engine) forgotten(ctx context.Context, sc *scene, b configrepo.Baseline
 	return d, nil
 }
 
+// noBaseline says what can be done where none was captured.
+func noBaseline(sc *scene) error {
+	const most = 3
+	hint := fmt.Sprintf("run 'stella baseline capture %s' as soon as what runs is good", sc.name)
+	var known []string
+	for _, d := range sc.book.Verified() {
+		if len(known) < most {
+			known = append(known, titled(d))
+		}
+	}
+	if len(known) > 0 {
+		hint += fmt.Sprintf("; verified deployments are %s: go back to one with 'stella rollback %s --to …'", strings.Join(known, ", "), sc.name)
+	}
+	return stella.WithHint(fmt.Errorf("no baseline of %s was captured: %w", sc.name, stella.ErrNotFound), hint)
+}
+
 // untrueBaseline refuses a baseline that names what never was.
 func untrueBaseline(env stella.EnvName, why string) error {
 	return stella.WithHint(
-		fmt.Errorf("cannot restore previous version: baselines/%s.yaml is not to be believed: %s: %w", env, why, stella.ErrRefused),
+		fmt.Errorf("baselines/%s.yaml is not to be believed: %s: %w", env, why, stella.ErrRefused),
 		fmt.Sprintf("run 'git log -- baselines/%s.yaml' in a clone to see who wrote it, or name a deployment: 'stella orch deployments list %[1]s'", env))
 }

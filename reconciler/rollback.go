@@ -81,10 +81,12 @@ func (e *Engine) planRollback(ctx context.Context, sc *scene, req RollbackReques
 		return e.restorePart(ctx, sc, req, why)
 	}
 	good, err := e.destination(ctx, sc, req.To)
-	if err != nil && req.To == toBaseline {
+	switch {
+	case req.To == toBaseline && errors.Is(err, stella.ErrNotFound):
+		return nil, fmt.Errorf("%s: %w: %w", req.cannot(), stella.ErrRefused, err)
+	case req.To == toBaseline && err != nil:
 		return nil, fmt.Errorf("%s: %w", req.cannot(), err)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
 	if good.Tree == "" {

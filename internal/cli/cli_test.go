@@ -193,7 +193,7 @@ func TestEnvironmentsCanBeNamedWithAFlag(t *testing.T) {
 		"why --env production", "plan --env production", "rollback --env production", "rollback status --env production", "rollback trace --env production",
 		"reconcile --env production", "orch env status --env production", "orch deployments list --env production", "orch deployments current --env production",
 		"orch health-check --env production", "orch locks list --env production", "orch holds list --env production", "orch db verify --env production",
-		"orch locks acquire --env production --reason r", "orch holds release --env production --reason r", "orch env stop --env production",
+		"orch locks acquire --env production --reason r", "orch holds release --env production --reason r", "orch env stop --env production", "orch env reset --env production --to-baseline",
 	} {
 		if got := newFake().invoke(t, strings.Fields(args)...); got.code != exitDone {
 			t.Errorf("stella %s: exit code %d\n%s", args, got.code, got.stderr)
@@ -203,17 +203,20 @@ func TestEnvironmentsCanBeNamedWithAFlag(t *testing.T) {
 
 func TestCommandLinesThatCanNotBeUnderstood(t *testing.T) {
 	for args, want := range map[string]string{
-		"nope":                  `unknown command "nope" for "stella"`,
-		"rolback production":    `did you mean "rollback"?`,
-		"env list":              `did you mean "stella orch env"?`,
-		"orch nope":             `unknown command "nope" for "stella orch"`,
-		"deploy --nope":         "unknown flag: --nope",
-		"why":                   "why needs the name of an environment",
-		"why a b":               "takes one argument",
-		"why a --env b":         "two environments",
-		"why -o xml production": `--output "xml": want one of table, wide, json, yaml, name`,
-		"version extra":         "takes no argument",
-		"deploy production":     "deploy needs --artifact or --deployment",
+		"nope":                      `unknown command "nope" for "stella"`,
+		"rolback production":        `did you mean "rollback"?`,
+		"env list":                  `did you mean "stella orch env"?`,
+		"orch nope":                 `unknown command "nope" for "stella orch"`,
+		"deploy --nope":             "unknown flag: --nope",
+		"why":                       "why needs the name of an environment",
+		"why a b":                   "takes one argument",
+		"why a --env b":             "two environments",
+		"why -o xml production":     `--output "xml": want one of table, wide, json, yaml, name`,
+		"version extra":             "takes no argument",
+		"orch env reset production": "reset needs --to-baseline",
+		"orch env reset":            "reset needs the name of an environment",
+		"orch env reset production --to-baseline --force hold": "--force needs --reason",
+		"deploy production":                                             "deploy needs --artifact or --deployment",
 		"deploy production --deployment d --artifact a":                 "exclude each other",
 		"deploy production --artifact =x":                               "want COMPONENT=IMAGE",
 		"deploy production --artifact a=r.io/a:1 --artifact a=r.io/b:1": "each component once",

@@ -59,11 +59,7 @@ func (o *rollbackOptions) addFlags(cmd *cobra.Command) {
 	f.StringSliceVar(&o.components, "component", nil, "go back with this `component` only, until its next deploy or --until")
 	f.StringSliceVar(&o.targets, "target", nil, "go back on this `target` only, until the components' next deploy or --until")
 	f.StringVar(&o.until, "until", "", "with --component or --target: end it on this `date` or at this time instead of in 30 days")
-	f.StringSliceVar(&o.scope.Cross, "cross", nil, "go back across this irreversible `version` or stateful service")
-	f.BoolVar(&o.scope.RequireAll, "require-all", false, "refuse when a target can not be reached, instead of owing it")
-	f.BoolVar(&o.scope.IncludeShared, "include-shared", false, "restore the shared directories of then as well")
-	f.BoolVar(&o.scope.IncludeEnvironment, "include-environment", false, "restore environment.yaml of then as well")
-	f.BoolVar(&o.scope.RestoreArtifacts, "restore-artifacts", false, "first bring back from the backup what the registry lost")
+	addScope(cmd, &o.scope)
 	f.BoolVar(&o.offline, "offline", false, "go back without the Git host, to what the targets still have; needs --reason")
 }
 

@@ -39,6 +39,7 @@ type changer interface {
 	Reconcile(ctx context.Context, req reconciler.ReconcileRequest) (reconciler.Outcome, error)
 	Deploy(ctx context.Context, req reconciler.DeployRequest) (reconciler.Outcome, error)
 	Rollback(ctx context.Context, req reconciler.RollbackRequest) (reconciler.Outcome, error)
+	Reset(ctx context.Context, req reconciler.ResetRequest) (reconciler.Outcome, error)
 	Stop(ctx context.Context, env stella.EnvName, o reconciler.Options) error
 	Delete(ctx context.Context, env stella.EnvName, o reconciler.Options) error
 }

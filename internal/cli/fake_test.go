@@ -262,6 +262,10 @@ func (f *fakeEngine) Rollback(ctx context.Context, req reconciler.RollbackReques
 	return f.change(ctx, req.Environment, stella.KindRollback, req.Options)
 }
 
+func (f *fakeEngine) Reset(ctx context.Context, req reconciler.ResetRequest) (reconciler.Outcome, error) {
+	return f.change(ctx, req.Environment, stella.KindReset, req.Options)
+}
+
 func (f *fakeEngine) Reconcile(ctx context.Context, req reconciler.ReconcileRequest) (reconciler.Outcome, error) {
 	return f.change(ctx, req.Environment, stella.KindDeploy, req.Options)
 }
