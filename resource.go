@@ -14,7 +14,8 @@ type Resource struct {
 	// live side has is one that is not wanted any more.
 	Fields map[string]any `json:"fields"`
 	// Secrets are JSON Pointers (RFC 6901) into Fields whose values are secret:
-	// never shown, compared by keyed hash.
+	// never shown. In live state one may be a drift.MAC, where the target does not
+	// tell it.
 	Secrets []string `json:"secrets,omitempty"`
 }
 

@@ -207,32 +207,41 @@ func (w *walk) add(class stella.Class, d, l any, n *secretNode) {
 	w.changes = append(w.changes, c)
 }
 
-// equal compares canonical values, and nothing else: whatever is of another
-// type is not equal to anything, so that a driver's mistake shows. Nearly all
-// that is ever compared is equal and passes only through here, so what is most
-// frequent comes first.
+// equal compares canonical values and MACs, and nothing else: whatever is of
+// another type is not equal to anything, so that a driver's mistake shows. Nearly
+// all that is ever compared is equal and passes only through here, so what is
+// most frequent comes first.
 func equal(a, b any) bool {
 	switch a := a.(type) {
 	case string:
-		b, ok := b.(string)
-		return ok && a == b
+		if b, ok := b.(string); ok {
+			return a == b
+		}
 	case map[string]any:
-		b, ok := b.(map[string]any)
-		return ok && equalMaps(a, b)
+		if b, ok := b.(map[string]any); ok {
+			return equalMaps(a, b)
+		}
 	case []any:
-		b, ok := b.([]any)
-		return ok && equalLists(a, b)
+		if b, ok := b.([]any); ok {
+			return equalLists(a, b)
+		}
 	case float64:
-		b, ok := b.(float64)
-		return ok && a == b
+		if b, ok := b.(float64); ok {
+			return a == b
+		}
 	case bool:
-		b, ok := b.(bool)
-		return ok && a == b
+		if b, ok := b.(bool); ok {
+			return a == b
+		}
 	case nil:
-		return b == nil
+		if b == nil {
+			return true
+		}
+	case MAC:
 	default:
 		return false
 	}
+	return sealed(a, b)
 }
 
 func equalMaps(a, b map[string]any) bool {

@@ -6,5 +6,6 @@
 // Everything in it is a pure function of its arguments: no clock, no I/O, no
 // log. Secret values never leave it: what is secret in either state reads
 // [stella.SecretChanged] in a difference. When to look is a [Schedule]. It knows
-// nothing of drivers or Git.
+// nothing of drivers or Git. Why it compares as it does is in
+// docs/design/0011-comparison.md.
 package drift

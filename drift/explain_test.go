@@ -53,7 +53,7 @@ func TestExplain(t *testing.T) {
 			"a variable that a rule in force covers before one that expired", `{"service/api":{"environment":{"LOG_LEVEL":"info"}}}`, `{"service/api":{"environment":{}}}`,
 			drift.Explanation{
 				Side: drift.OnlyDesired, Field: []string{"environment", "LOG_LEVEL"}, Rule: "environment", Because: "the program reads it when it starts",
-				Ignore: &drift.Cover{Resource: "service/*", Path: "/environment/LOG_LEVEL", Reason: "raised during incidents", Until: ptr(now.Add(time.Hour))},
+				Ignore: &drift.Cover{Resource: "service/*", Path: "/environment/LOG_LEVEL", Reason: "raised during incidents", Until: new(now.Add(time.Hour))},
 				Words: []string{
 					`environment LOG_LEVEL of service/api: desired has "info", live does not have it.`,
 					`It is warning by the rule "environment": the program reads it when it starts.`,
@@ -93,8 +93,6 @@ func TestExplainNamesTheSides(t *testing.T) {
 		t.Errorf("got %s, want %s", got.Words[0], want)
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func TestExpired(t *testing.T) {
 	past := drift.Ignore{Resource: "service/a", Until: now.Add(-1)}

@@ -30,11 +30,14 @@ func TestSeverity(t *testing.T) {
 		{stella.SeverityWarning, "field", "volume/db", "image command user environment"}, // those of a service mean nothing here
 		{stella.SeverityWarning, "field", "service/api", "domainname - "},                // what nobody thought of, and what looks like a whole resource
 	} {
-		for _, field := range strings.Fields(tt.fields) {
+		for field := range strings.FieldsSeq(tt.fields) {
 			// At every depth and in every class a field is what its first segment is.
 			for _, values := range [][2]any{
-				{"x", "y"}, {"x", nil}, {map[string]any{"image": "x"}, map[string]any{"image": "y"}},
-				{[]any{"x"}, []any{"y"}}, {map[string]any{"labels": "x"}, map[string]any{}},
+				{"x", "y"},
+				{"x", nil},
+				{map[string]any{"image": "x"}, map[string]any{"image": "y"}},
+				{[]any{"x"}, []any{"y"}},
+				{map[string]any{"labels": "x"}, map[string]any{}},
 			} {
 				c := oneChange(t, tt.resource, map[string]any{field: values[0]}, map[string]any{field: values[1]})
 				if x := drift.Explain(c, drift.Terms{}); c.Severity != tt.severity || x.Rule != tt.rule {
