@@ -178,7 +178,7 @@ func (d *Diff) explain(ignores []drift.Ignore, now time.Time) {
 	for i := range d.Targets {
 		t := &d.Targets[i]
 		for _, c := range t.Changes {
-			t.Explanations = append(t.Explanations, drift.Explain(c, drift.Terms{Ignores: ignores, Now: now, Desired: d.wanting(), Live: t.Target}))
+			t.Explanations = append(t.Explanations, drift.Explain(c, drift.Terms{Ignores: ignores, Now: now, Desired: d.wanting(), Live: "what runs"}))
 		}
 	}
 }
@@ -187,7 +187,7 @@ func (d *Diff) explain(ignores []drift.Ignore, now time.Time) {
 func (d *Diff) wanting() string {
 	switch d.Against {
 	case againstDesired:
-		return string(d.Environment)
+		return "what is wanted"
 	case againstBaseline:
 		return "the baseline"
 	}

@@ -6,8 +6,8 @@ import (
 
 func newOrchCmd(a *App) *cobra.Command {
 	return group("orch", "Environments, deployments, locks, holds and the ledger",
-		group("env", "Environments: list, status, reset, stop, delete",
-			newEnvListCmd(a), newEnvStatusCmd(a), newEnvResetCmd(a), newEnvStopCmd(a), newEnvDeleteCmd(a)),
+		group("env", "Environments: list, status, config, reset, stop, delete",
+			newEnvListCmd(a), newEnvStatusCmd(a), newEnvConfigCmd(a), newEnvResetCmd(a), newEnvStopCmd(a), newEnvDeleteCmd(a)),
 		group("deployments", "Deployments: list, current, show",
 			newDeploymentsListCmd(a), newDeploymentsCurrentCmd(a), newDeploymentsShowCmd(a)),
 		group("locks", "Locks: list, acquire, release",

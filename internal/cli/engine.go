@@ -22,6 +22,7 @@ type reader interface {
 	Environments(ctx context.Context) ([]reconciler.EnvironmentSummary, error)
 	Status(ctx context.Context, env stella.EnvName, observe bool) (reconciler.EnvironmentStatus, error)
 	Plan(ctx context.Context, env stella.EnvName, ref string) (reconciler.Plan, error)
+	Diff(ctx context.Context, req reconciler.DiffRequest) (reconciler.Diff, error)
 	HealthCheck(ctx context.Context, env stella.EnvName) (reconciler.HealthReport, error)
 	Ready(ctx context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error)
 	RollbackStatus(ctx context.Context, env stella.EnvName, deployment string) (reconciler.RollbackStatus, error)

@@ -46,6 +46,7 @@ type fakeEngine struct {
 	err       error // every request ends with it
 	waits     bool  // a change waits until its context ends
 	drifted   bool
+	diff      func(*reconciler.Diff) // what a comparison finds; nil for nothing
 	agreesNot bool
 	dead      bool     // whoever drives does not any more
 	followed  []string // ids of deployments

@@ -46,7 +46,7 @@ type documentCase struct {
 }
 
 func documentCases() []documentCase {
-	return []documentCase{
+	return append(diffCases(), []documentCase{
 		{"env-list", "orch env list", 0, nil},
 		{"env-status", "orch env status production --detailed", 0, nil},
 		{"why", "why production", 0, nil},
@@ -95,7 +95,7 @@ func documentCases() []documentCase {
 		{"error-locked", "rollback production", 6, func(f *fakeEngine) { f.lock(false) }},
 		{"error-usage", "deploy production", 2, nil},
 		{"error-refused", "rollback production", 5, func(f *fakeEngine) { f.findings = standsInTheWay() }},
-	}
+	}...)
 }
 
 // standsInTheWay is more than one thing.
@@ -200,7 +200,7 @@ func nullable(path string) bool {
 	for _, name := range []string{
 		".deployment", ".rollback", ".proposal", ".error", ".pin", ".lock", ".current", ".last", ".sticker",
 		".nextTry", ".driver", ".renewedAt", ".takeoverAt", ".undone[0].at", ".checkedAt", ".readyCheckedAt", ".verifiedAt",
-		".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt", ".until",
+		".explanation", ".here", ".there", ".comparison", ".ignore", ".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt", ".until",
 	} {
 		if strings.HasSuffix(path, name) {
 			return true

@@ -131,10 +131,9 @@ func planCommits(p *page, plan reconciler.Plan) {
 // fileDiff shows how a file's text changes, without the names that were just
 // said.
 func fileDiff(p *page, diff string) {
-	for line := range strings.Lines(diff) {
-		line = strings.TrimRight(line, "\n")
+	for i, line := range strings.Split(strings.TrimSuffix(diff, "\n"), "\n") {
 		switch {
-		case strings.HasPrefix(line, "--- "), strings.HasPrefix(line, "+++ "):
+		case i < 2: // the names; further down a line may begin as they do
 		case strings.HasPrefix(line, "+"):
 			p.indented(term.Good, "  %s", line)
 		case strings.HasPrefix(line, "-"):
