@@ -39,7 +39,7 @@ func (e *Engine) stands(ctx context.Context, sc *scene, want *source, against st
 	}
 	to := want
 	switch {
-	case against == againstDesired || sc.source.invalid != nil:
+	case against == againstDesired || sc.invalid != nil:
 		sync := sc.decide(false, false).sync
 		s.OutOfSync = sync != stella.Synced && sync != stella.Pinned
 		to = sc.branch // a pin keeps what the branch would change
