@@ -23,7 +23,7 @@ func TestABaselineIsReadBackAsItWasWritten(t *testing.T) {
 			Release:    rapid.SampledFrom([]string{"", "2.3.0", "1", "1e3", "true", "0x1f", "2026-01-01"}).Draw(t, "release"),
 			Components: map[string]stella.Artifact{}, Desired: digestA,
 			CapturedAt: time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "at"), 0).UTC(),
-			CapturedBy: safe.Clip(rapid.StringN(0, 40, 200).Draw(t, "by"), 300), Reason: safe.Clip(rapid.StringN(0, 60, 300).Draw(t, "reason"), 500),
+			CapturedBy: safe.Clip(rapid.StringN(0, 40, 200).Draw(t, "by"), 299), Reason: safe.Clip(rapid.StringN(0, 60, 300).Draw(t, "reason"), 499),
 		}
 		for _, name := range rapid.SliceOfN(rapid.StringMatching(`[a-z][a-z0-9]{0,8}`), 1, 4).Draw(t, "components") {
 			a, err := stella.ParseArtifact("registry.example.com:5000/shop/" + name + ":1.0@" + digestB)

@@ -45,8 +45,9 @@ type Engine struct {
 	cfg    Config
 	events notifier
 
-	standing standing
-	readings readings
+	standing   standing
+	readings   readings
+	agreements agreements // of baselines that are captured by themselves
 
 	mu      sync.Mutex                       // guards what follows
 	ledgers map[string]*ledger.Ledger        // by ref prefix

@@ -200,7 +200,7 @@ func (e *Engine) books(ctx context.Context, env stella.EnvName) (map[stella.EnvN
 	return map[stella.EnvName]ledger.Book{env: b}, err
 }
 
-func sortedNames(books map[stella.EnvName]ledger.Book) []stella.EnvName {
+func sortedNames[V any](books map[stella.EnvName]V) []stella.EnvName {
 	names := make([]stella.EnvName, 0, len(books))
 	for n := range books {
 		names = append(names, n)
