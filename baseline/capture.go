@@ -116,8 +116,12 @@ func (c Candidate) inEffect(object func(code, fix, format string, args ...any), 
 	if c.Pinned != "" {
 		object(Pinned, "merge it, then run the same command again", "it is pinned: %s is not merged", c.Pinned)
 	}
-	if s := c.Book.State.Summary; s.Health == stella.HealthUnknown && s.Reason != "" && c.Book.State.Current == c.Deployment.ID {
-		object(Stopped, fmt.Sprintf("run 'stella reconcile %s' to start it again", env), "%s", safe.Line(s.Reason))
+	again := fmt.Sprintf("run 'stella reconcile %s' to start it again", env)
+	switch s := c.Book.State; {
+	case s.Stopped != nil:
+		object(Stopped, again, "it was %s on its targets by %s at %s", s.Stopped.How, safe.Line(s.Stopped.By), s.Stopped.At.UTC().Format(time.RFC3339))
+	case s.Summary.Health == stella.HealthUnknown && s.Summary.Reason != "" && s.Current == c.Deployment.ID:
+		object(Stopped, again, "%s", safe.Line(s.Summary.Reason))
 	}
 }
 

@@ -105,7 +105,7 @@ func (e *Engine) toCapture(ctx context.Context, sc *scene, name string) (baselin
 		return c, err
 	}
 	if c.InEffect {
-		return c, e.seen(ctx, sc, &c)
+		return c, e.asked(ctx, sc, &c)
 	}
 	return c, nil
 }
@@ -155,8 +155,8 @@ func (e *Engine) written(ctx context.Context, sc *scene, c *baseline.Candidate) 
 	return nil
 }
 
-// seen asks the targets of the deployment in effect and runs the checks.
-func (e *Engine) seen(ctx context.Context, sc *scene, c *baseline.Candidate) error {
+// asked asks the targets of the deployment in effect and runs the checks.
+func (e *Engine) asked(ctx context.Context, sc *scene, c *baseline.Candidate) error {
 	want, _, err := e.inEffect(ctx, sc)
 	switch {
 	case want == nil || want.env == nil || want.desired == nil:
@@ -170,8 +170,8 @@ func (e *Engine) seen(ctx context.Context, sc *scene, c *baseline.Candidate) err
 	for _, s := range sv.sites {
 		t := baseline.Target{Name: s.spec.Name, Err: s.err}
 		if s.err == nil {
-			t.Trouble = troubles(s.live)
 			t.Changes = compareSite(s, want.desired, want.env.Drift.Ignore, e.cfg.Now()).Changes
+			t.Trouble = troubles(s.live, t.Changes)
 		}
 		c.Targets = append(c.Targets, t)
 	}

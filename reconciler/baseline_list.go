@@ -58,7 +58,7 @@ func (entry *BaselineEntry) read(ctx context.Context, t GitTree, p *configrepo.P
 }
 
 func (e *Engine) presentBaselines(ctx context.Context) ([]BaselineEntry, error) {
-	h, refs, err := e.names(ctx)
+	h, refs, err := e.names(ctx, e.fetchOrSeen)
 	if err != nil {
 		return nil, err
 	}
@@ -76,14 +76,11 @@ func (e *Engine) presentBaselines(ctx context.Context) ([]BaselineEntry, error) 
 // branch asks for: release, components, the app's files, and the commits between.
 // A baseline that is not to be believed is refused.
 func (e *Engine) DiffBaseline(ctx context.Context, env stella.EnvName) (BaselineDiff, error) {
-	sc, err := e.look(ctx, env)
+	sc, err := e.glimpse(ctx, env)
 	if err != nil {
 		return BaselineDiff{}, err
 	}
 	b, good, err := e.baseline(ctx, sc)
-	if errors.Is(err, stella.ErrNotFound) && !errors.Is(err, stella.ErrRefused) {
-		err = noBaseline(env)
-	}
 	if err != nil {
 		return BaselineDiff{}, err
 	}

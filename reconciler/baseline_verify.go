@@ -16,12 +16,12 @@ import (
 // ShowBaseline says what an environment's baseline is and what Git and the ledger
 // say of it. No target and no registry is asked.
 func (e *Engine) ShowBaseline(ctx context.Context, env stella.EnvName) (BaselineReport, error) {
-	sc, err := e.look(ctx, env)
+	sc, err := e.glimpse(ctx, env)
 	if err != nil {
 		return BaselineReport{}, err
 	}
 	if _, err := readBaseline(ctx, sc); errors.Is(err, stella.ErrNotFound) {
-		return BaselineReport{}, noBaseline(sc.name)
+		return BaselineReport{}, err
 	}
 	return e.testify(ctx, sc, false), nil
 }
@@ -60,7 +60,11 @@ func (e *Engine) VerifyBaselines(ctx context.Context, envs ...stella.EnvName) (a
 		case r != nil:
 			all = append(all, *r)
 		case named:
-			return nil, nil, noBaseline(envs[i])
+			sc, err := e.askedAt(ctx, h, envs[i])
+			if err == nil {
+				err = noBaseline(sc)
+			}
+			return nil, nil, err
 		default:
 			without = append(without, envs[i])
 		}
@@ -80,11 +84,6 @@ func (e *Engine) verifyBaseline(ctx context.Context, h *head, env stella.EnvName
 	}
 	r := e.testify(ctx, sc, true)
 	return &r
-}
-
-func noBaseline(env stella.EnvName) error {
-	return stella.WithHint(fmt.Errorf("baseline of %s: %w", env, stella.ErrNotFound),
-		fmt.Sprintf("run 'stella baseline capture %s --reason …' once what runs is good", env))
 }
 
 // testify hears the witnesses of an environment's baseline; ask includes those
