@@ -13,7 +13,7 @@ func layers() [][]string {
 		{".", "examples", "internal/effect", "internal/sampleapp"},
 		{"internal/safe", "internal/durable"},
 		{"internal/git/odb", "internal/git/wire", "internal/imagetree", "internal/strictyaml", "internal/term", "health", "drift"},
-		{"internal/git", "internal/unpack"},
+		{"internal/git", "internal/unpack", "drift/drifttest"},
 		{"internal/git/gittest", "internal/git/merge", "artifact", "configrepo", "ledger"},
 		{"internal/registry", "target/host", "ledger/ledgertest", "baseline"},
 		{"reconciler"},

@@ -2,7 +2,6 @@ package benchmark_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -36,7 +35,11 @@ type row struct {
 var table []row
 
 func TestMain(m *testing.M) {
-	if probe := os.Getenv("STELLA_BENCH_PROBE"); probe != "" {
+	switch probe := os.Getenv("STELLA_BENCH_PROBE"); probe {
+	case "":
+	case compareProbe:
+		os.Exit(runCompareProbe())
+	default:
 		os.Exit(runProbe(probe))
 	}
 	code := m.Run()
@@ -50,6 +53,7 @@ func TestMain(m *testing.M) {
 		_ = w.Flush()
 	}
 	printRollbacks()
+	printComparisons()
 	for _, dir := range []string{repository.dir, programs.dir} {
 		if dir != "" {
 			_ = os.RemoveAll(dir)
@@ -262,18 +266,7 @@ func runProbe(name string) int {
 // peakBytes is the most memory that this process ever had, by proc(5). What
 // getrusage(2) says goes on with the peak of the process that started it.
 func peakBytes() (int64, error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			var kib int64
-			_, err := fmt.Sscanf(value, "%d kB", &kib)
-			return kib << 10, err
-		}
-	}
-	return 0, errors.New("/proc/self/status has no VmHWM")
+	return status("VmHWM")
 }
 
 // probe runs a probe of the generated repository in a process of its own.
