@@ -152,6 +152,7 @@ func (e *Engine) readFiles(ctx context.Context, h *head, env stella.EnvName) (*s
 	}
 	s.app = git.ID(entry.ID)
 	if s.env, err = configrepo.ReadEnvironment(ctx, h.tree, h.project, env); err != nil {
+		s.release, _ = configrepo.ReadRelease(ctx, h.tree, h.project, env) // which one that is can be told all the same
 		return s, err
 	}
 	if s.release, err = configrepo.ReadRelease(ctx, h.tree, h.project, env); err != nil {

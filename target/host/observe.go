@@ -44,11 +44,11 @@ func (h *Host) Observe(ctx context.Context) (stella.State, error) {
 		o.Notes = append(o.Notes, live.notes...)
 	}
 	state.Resources = append(state.Resources, odd...)
-	volumes, err := h.observeVolumes()
+	volumes, notes, err := h.observeVolumes()
 	if err != nil {
 		return stella.State{}, err
 	}
-	state.Resources = append(state.Resources, volumes...)
+	state.Resources, o.Notes = append(state.Resources, volumes...), append(o.Notes, notes...)
 	if !h.chroots && len(services) > 0 {
 		o.Notes = append(o.Notes, "runs without root: services run in place, as the user who runs stella")
 	}

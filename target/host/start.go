@@ -222,7 +222,7 @@ func (h *Host) removeAll(fence int64) error {
 		}
 		all = append(all, removeTree(h.lay.service(e.Name())))
 	}
-	volumes, err := h.observeVolumes()
+	volumes, _, err := h.observeVolumes()
 	all = append(all, err)
 	for _, v := range volumes {
 		all = append(all, h.retireVolume(v.ID))

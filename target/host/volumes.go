@@ -23,24 +23,28 @@ type volumeFile struct {
 
 const volumePrefix = "volume/"
 
-// observeVolumes lists the volumes that are in use, sorted by id.
-func (h *Host) observeVolumes() ([]stella.Resource, error) {
+// observeVolumes lists the volumes that are in use, sorted by id. One of which
+// nobody can tell any more what it is counts as not in use, with a note: where
+// it is wanted, the next apply writes its record anew and leaves its content.
+func (h *Host) observeVolumes() (out []stella.Resource, notes []string, err error) {
 	entries, err := os.ReadDir(h.lay.volumes())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list volumes: %w", err)
+		return nil, nil, fmt.Errorf("list volumes: %w", err)
 	}
-	var out []stella.Resource
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".json")
 		if _, err := stella.ParseName(name); !ok || err != nil {
 			continue
 		}
 		var v volumeFile
-		if err := readJSON(h.lay.volumeRecord(name), &v); err != nil {
-			return nil, err
+		if err := readJSON(h.lay.volumeRecord(name), &v); isLost(err) {
+			notes = append(notes, fmt.Sprintf("the record of volume %s can not be read: %v", name, err))
+			continue
+		} else if err != nil {
+			return nil, nil, err
 		}
 		if fi, err := os.Lstat(h.lay.volume(name)); err != nil || !fi.IsDir() || v.Retired {
 			continue
@@ -48,7 +52,7 @@ func (h *Host) observeVolumes() ([]stella.Resource, error) {
 		out = append(out, stella.Resource{ID: stella.ResourceID(volumePrefix + name), Fields: v.Resource.Fields, Secrets: v.Resource.Secrets})
 	}
 	slices.SortFunc(out, func(a, b stella.Resource) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	return out, nil
+	return out, notes, nil
 }
 
 // putVolume makes a volume, or takes one back into use.
@@ -68,8 +72,8 @@ func (h *Host) retireVolume(id stella.ResourceID) error {
 	name := strings.TrimPrefix(string(id), volumePrefix)
 	var v volumeFile
 	err := readJSON(h.lay.volumeRecord(name), &v)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if isLost(err) {
+		return nil // it is not in use
 	}
 	if err != nil {
 		return err
