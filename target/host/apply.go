@@ -240,13 +240,21 @@ func (h *Host) straighten(service string) error {
 	return nil
 }
 
-// link points `current` at a release, atomically.
+// link points `current` at a release, atomically. A directory that somebody put
+// in its place goes first: nothing can be renamed over it.
 func (h *Host) link(service, release string) error {
 	target := filepath.Join("releases", release)
 	if at, err := os.Readlink(h.lay.current(service)); err == nil && at == target {
 		return nil
 	}
-	return h.effect("link", func() error { return durable.Symlink(target, h.lay.current(service)) })
+	return h.effect("link", func() error {
+		if fi, err := os.Lstat(h.lay.current(service)); err == nil && fi.IsDir() {
+			if err := removeTree(h.lay.current(service)); err != nil {
+				return err
+			}
+		}
+		return durable.Symlink(target, h.lay.current(service))
+	})
 }
 
 // placeSpec makes the next spec the one that the shim reads. Holding the shim's

@@ -83,6 +83,7 @@ func newFixture(t *testing.T) targettest.Fixture {
 			}
 			return h, func() int { return count }
 		},
+		Damages: damages(s), Wreck: s.wreck, Programs: programs(t, s),
 		Say:    func(text string) []string { return []string{"/bin/app", "say", text} },
 		Output: "waiting",
 	}

@@ -52,6 +52,8 @@ func TestAPortOfSomebodyElseIsSeenBeforeTheSwitch(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+	// What another test forks has all that is open until it executes something.
+	eventually(t, "nobody has it any more", func() bool { return s.Prepare(t.Context(), want, 10) == nil })
 	s.fence = 10
 	s.deploy(t, want.Resources...)
 	if got := version(t, port); got != "2" {

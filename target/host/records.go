@@ -148,12 +148,6 @@ func (h *Host) liveUser(l *liveService) {
 // its status again. The caller holds the lock.
 func (h *Host) mend(ctx context.Context, l liveService, release string) (bool, error) {
 	name := l.component.Name
-	if l.odd[fieldCurrent] == "no link" {
-		err := h.effect("unlink", func() error { return removeTree(h.lay.current(name)) })
-		if err != nil {
-			return false, err
-		}
-	}
 	if err := h.link(name, release); err != nil {
 		return false, err
 	}

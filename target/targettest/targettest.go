@@ -55,6 +55,16 @@ type Fixture struct {
 	// lets none fail. effects is how many there were. Nil where effects can
 	// not be made to fail.
 	Faulty func(t *testing.T, n int, persist bool) (target reconciler.Target, effects func() int)
+	// Damages are what can be done to the target behind stella's back: one for
+	// each of Kinds.
+	Damages map[string]Damage
+	// Wreck breaks at once all of a service that can be broken: it is killed, and
+	// its files and records are changed or gone.
+	Wreck func(t *testing.T, web stella.Resource)
+	// Programs are services that run for good and change what can be seen of them
+	// from outside: they execute other programs, rewrite their arguments, give up
+	// rights. Each prints Output once it has settled.
+	Programs map[string]func(name string) stella.Resource
 	// Say is a command that prints a text, for drivers that are an Executor.
 	Say func(text string) []string
 	// Output is a text that every service of the fixture prints when it starts,
@@ -85,6 +95,9 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"a volume that goes keeps what is in it out of sight", (*suite).volume},
 		{"what stella did not make is left alone", (*suite).foreign},
 		{"a dead process is seen and started again", (*suite).dead},
+		{"every kind of damage is seen for what it is and brought back", (*suite).damaged},
+		{"one order brings back what was wrecked", (*suite).wrecked},
+		{"what a program does to itself is no difference", (*suite).programs},
 		{"what the driver does not know is refused by name", (*suite).unknown},
 		{"a failed order leaves the sticker as it was", (*suite).stickerTruth},
 		{"every effect may fail, before and after it", (*suite).faults},

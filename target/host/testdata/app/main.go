@@ -20,6 +20,7 @@ func main() {
 	commands := map[string]func(args []string){
 		"serve": serve, "wait": wait, "stubborn": stubborn, "fork": fork, "orphan": orphan, "flood": flood,
 		"exit": exit, "crash": crash, "get": get, "facts": facts, "touch": touch, "exists": exists, "once": once, "polite": polite, "say": say,
+		"chain": chain, "title": title, "drop": drop, "away": away,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "want a command")
