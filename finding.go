@@ -1,6 +1,9 @@
 package stella
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // DriftFinding is one difference between what an environment's deployment in
 // effect wants and what runs, followed from when it was first seen to when it
@@ -31,6 +34,12 @@ func (f DriftFinding) Duration(now time.Time) time.Duration {
 		now = *f.EndedAt
 	}
 	return max(0, now.Sub(f.FirstSeen))
+}
+
+// Compare orders findings by what they are about: target, resource, path and
+// class. It is 0 for two that are about the same difference.
+func (f DriftFinding) Compare(o DriftFinding) int {
+	return cmp.Or(cmp.Compare(f.Target, o.Target), cmp.Compare(f.Resource, o.Resource), cmp.Compare(f.Path, o.Path), cmp.Compare(f.Class, o.Class))
 }
 
 // DriftEnd is how a finding ended.

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +15,7 @@ import (
 type Drift struct {
 	// Sequence is of the newest deployment when findings were last written.
 	Sequence int64 `json:"sequence"`
-	// Open are the findings that had not ended, sorted as [CompareFindings] does.
+	// Open are the findings that had not ended, in order of stella.DriftFinding.Compare.
 	Open []stella.DriftFinding `json:"open"`
 	// Uncounted is how many more differences there were than are in Open.
 	Uncounted int `json:"uncounted"`
@@ -40,12 +39,6 @@ type driftDocument struct {
 	SchemaVersion int            `json:"schemaVersion"`
 	Environment   stella.EnvName `json:"environment"`
 	Drift
-}
-
-// CompareFindings orders findings by what they are about: target, resource,
-// path and class. It is 0 for two that are about the same difference.
-func CompareFindings(a, b stella.DriftFinding) int {
-	return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Class, b.Class))
 }
 
 // EncodeDrift returns drift.json.
@@ -89,7 +82,7 @@ func (d Drift) Count() int { return len(d.Open) + d.Uncounted }
 
 // find returns where a finding about the same difference is in Open.
 func (d Drift) find(f stella.DriftFinding) (int, bool) {
-	return slices.BinarySearchFunc(d.Open, f, CompareFindings)
+	return slices.BinarySearchFunc(d.Open, f, stella.DriftFinding.Compare)
 }
 
 // check checks what the rules guarantee of every drift.json.
@@ -97,11 +90,11 @@ func (d Drift) check() error {
 	switch {
 	case len(d.Open) > MaxOpenFindings || len(d.Ended) > MaxEndedFindings || d.Uncounted < 0 || d.Sequence < 0:
 		return refuse(stella.ErrInvalid, "%s lists too much", driftFile)
-	case !slices.IsSortedFunc(d.Open, CompareFindings):
+	case !slices.IsSortedFunc(d.Open, stella.DriftFinding.Compare):
 		return refuse(stella.ErrTampered, "the open findings are not in order")
 	}
 	for i, f := range d.Open {
-		if err := checkFinding(f); err != nil || !f.Open() || i > 0 && CompareFindings(d.Open[i-1], f) == 0 {
+		if err := checkFinding(f); err != nil || !f.Open() || i > 0 && d.Open[i-1].Compare(f) == 0 {
 			return refuse(stella.ErrTampered, "open finding %d is none", i+1)
 		}
 	}

@@ -154,13 +154,19 @@ func (e *Engine) end(ctx context.Context, env stella.EnvName, o Options, verb st
 	defer cancel()
 	if _, unlockErr := sc.ledger.Append(unlockCtx, env, func(ledger.Book) ([]ledger.Event, error) {
 		return []ledger.Event{
-			ledger.Note{Summary: e.ended(sc, verb, o.Reason)},
+			ledger.Note{Summary: e.ended(sc, verb, o.Reason), Stopped: e.stopped(verb, o.Reason)},
 			ledger.Unlock{LockID: lock.ID, Reason: verb + ": " + o.Reason},
 		}, nil
 	}); err == nil {
 		err = unlockErr
 	}
 	return err
+}
+
+// stopped remembers that nothing runs because a person wanted it. Who was told so
+// by a run that stopped half way is told the same: what still runs is not wanted.
+func (e *Engine) stopped(verb, reason string) *ledger.Stopped {
+	return &ledger.Stopped{How: map[string]string{"stop": "stopped", "delete": "deleted"}[verb], By: e.cfg.Actor, At: e.cfg.Now().UTC(), Reason: reason}
 }
 
 // ended is the summary of an environment that a person stopped or deleted.

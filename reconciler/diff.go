@@ -142,7 +142,11 @@ func (e *Engine) comparand(ctx context.Context, sc *scene, req DiffRequest) (*so
 // compareLive observes the targets of what is wanted and compares each with its
 // part of it. All that looks for drift goes through here.
 func (e *Engine) compareLive(ctx context.Context, want *source, book ledger.Book, against string) Diff {
-	sv := e.sites(ctx, want, book)
+	return e.compareSurvey(e.sites(ctx, want, book), want, book, against)
+}
+
+// compareSurvey is compareLive for targets that were observed.
+func (e *Engine) compareSurvey(sv *survey, want *source, book ledger.Book, against string) Diff {
 	now := e.cfg.Now()
 	d := Diff{
 		Environment: want.name, Against: against, Commit: string(want.commit), ObservedAt: sv.at.UTC(), Targets: []TargetDiff{},

@@ -59,6 +59,8 @@ type Engine struct {
 	// acquainted are the environments whose targets were asked since the config
 	// repository last failed to answer.
 	acquainted map[stella.EnvName]bool
+	// looked is when this engine last read each target to look for drift.
+	looked map[stella.EnvName]map[string]time.Time
 }
 
 // New returns an engine.
@@ -69,6 +71,6 @@ func New(cfg Config) *Engine {
 	return &Engine{
 		cfg: cfg, events: notifier{tell: cfg.Notify},
 		ledgers: map[string]*ledger.Ledger{}, watches: map[stella.EnvName]*ledger.Watch{}, mine: map[string]bool{},
-		searched: map[stella.EnvName]git.ID{}, acquainted: map[stella.EnvName]bool{},
+		searched: map[stella.EnvName]git.ID{}, acquainted: map[stella.EnvName]bool{}, looked: map[stella.EnvName]map[string]time.Time{},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,8 @@ type machine struct {
 
 	watched func() // who is told that something changed; nil for nobody
 	blind   bool   // it can not be watched
+
+	suspects []string // who else writes, as it says
 
 	keeps map[stella.Digest]bool // images that are still there, whole
 	free  int64                  // bytes; 0 means that nobody can tell
@@ -63,6 +66,13 @@ func (m *machine) Watch(ctx context.Context, changed func()) error {
 		m.watched = nil
 	})
 	return nil
+}
+
+func (m *machine) Suspects(_ context.Context, id stella.ResourceID, path string) ([]string, error) {
+	if len(m.suspects) == 0 {
+		return nil, errors.New("there is no trace")
+	}
+	return append([]string{string(id) + path}, m.suspects...), nil
 }
 
 // defect panics in what the test says.
@@ -138,11 +148,21 @@ func (m *machine) Apply(_ context.Context, o stella.Order, report func(stella.Ac
 		}
 		m.starts++
 		m.since = time.Now()
+		m.do(a)
 		report(a, nil)
 	}
-	m.state = stella.State{Resources: o.Desired.Resources}
 	m.sticker = &o.Sticker
 	return nil
+}
+
+// do carries out one action, and touches nothing else.
+func (m *machine) do(a stella.Action) {
+	rest := slices.DeleteFunc(slices.Clone(m.state.Resources), func(r stella.Resource) bool { return r.ID == a.Resource.ID })
+	if a.Op != stella.OpRemove {
+		rest = append(rest, a.Resource)
+	}
+	slices.SortFunc(rest, func(a, b stella.Resource) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	m.state = stella.State{Resources: rest}
 }
 
 func (m *machine) Stop(context.Context, int64) error {

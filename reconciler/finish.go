@@ -106,7 +106,9 @@ func (r *run) record(ctx context.Context, events func(ledger.Book, stella.Deploy
 		err = fmt.Errorf("record the outcome of %s (%s): %w", d.ID, d.Status, err)
 		return d, stella.WithHint(err, fmt.Sprintf("run 'stella reconcile %s' when the config repository answers again", d.Environment))
 	}
+	before := r.scene.book
 	r.scene.book = book
+	r.settles(ctx, before, d)
 	r.journal.remove() // the ledger has it all now
 	r.notify(Ended{Deployment: d})
 	return d, nil
@@ -119,13 +121,19 @@ var errEnded = errors.New("the deployment ended")
 // the ledger alone.
 func (r *run) summary(d stella.Deployment) ledger.Summary {
 	s := r.scene.book.State.Summary
-	s.Commit, s.At, s.Drifted, s.DriftSince = d.Commit, time.Now().UTC(), 0, nil
+	s.Commit, s.At = d.Commit, time.Now().UTC()
+	if r.scene.book.Drift.Count() == 0 {
+		s.Drifted, s.DriftSince = 0, nil
+	}
+	was := s.Sync
 	s.Reason = firstLine(d.Error)
 	switch d.Status {
 	case stella.Succeeded:
 		s.Sync, s.Health = stella.Synced, stella.Healthy
 		if r.scene.pinned() != nil {
 			s.Sync, s.Reason = stella.Pinned, r.scene.pinReason()
+		} else if d.Kind == stella.KindHeal && r.scene.source != r.scene.branch {
+			s.Sync = was // what was kept is not what the branch asks for
 		}
 	case stella.Errored:
 		s.Sync = stella.OutOfSync // nothing was touched: health is what it was

@@ -64,7 +64,7 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Out
 		if v.sync == stella.Invalid {
 			return out, sc.invalid
 		}
-		return out, nil
+		return e.keep(ctx, sc, out, req)
 	case actNothing:
 		out.Deployment, out.Nothing = v.restores, true
 		if !req.Heal {
@@ -97,7 +97,7 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Out
 
 // because is the intent of a pass.
 func (e *Engine) because(v verdict, req ReconcileRequest) intent {
-	why := intent{kind: v.kind, reason: req.Reason, automatic: req.Automatic, opts: req.Options}
+	why := intent{kind: v.kind, reason: req.Reason, automatic: req.Automatic, opts: req.Options, alone: req.alone}
 	if why.reason == "" {
 		why.reason = v.reason
 	}

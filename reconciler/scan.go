@@ -1,10 +1,16 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
+	"github.com/stella-ops/stella/drift"
+	"github.com/stella-ops/stella/ledger"
 )
 
 // Scan is what one scheduled look for drift found and did.
@@ -16,6 +22,8 @@ type Scan struct {
 	Open   []stella.DriftFinding `json:"open"`
 	Opened []stella.DriftFinding `json:"opened"` // by this scan
 	Ended  []stella.DriftFinding `json:"ended"`  // by this scan
+	// Uncounted is how many more differences there are than findings are kept open.
+	Uncounted int `json:"uncounted"`
 	// Healed is the deployment that brought back what differed; nil for none.
 	Healed   *stella.Deployment `json:"healed"`
 	Flapping []Flapping         `json:"flapping"` // left alone, sorted as Open
@@ -35,17 +43,117 @@ type Flapping struct {
 	Suspects []string          `json:"suspects"` // who else seems to write it, the likeliest first
 }
 
+// maxScans bounds how often a scan that somebody else overtook looks anew.
+const maxScans = 3
+
 // Scan looks once for drift in one environment, remembers what changed in the
 // ledger, and heals where the environment's drift.mode says so and limits allow
-// it.
+// it. Targets and environments that nobody can tell of are no error: they are in
+// the Diff. With drift.mode off it asks no target and says so.
 func (e *Engine) Scan(ctx context.Context, env stella.EnvName) (Scan, error) {
-	s := Scan{Diff: e.detect(ctx, env), Open: []stella.DriftFinding{}, Opened: []stella.DriftFinding{}, Ended: []stella.DriftFinding{}, Flapping: []Flapping{}}
-	return s, ctx.Err()
+	for n := 1; ; n++ {
+		s, err := e.scan(ctx, env)
+		if !errors.Is(err, errOvertaken) || n == maxScans {
+			if errors.Is(err, errOvertaken) {
+				s.NotHealed, err = err.Error(), nil
+			}
+			return s, errors.Join(err, context.Cause(ctx))
+		}
+	}
 }
 
-// DriftHistory are the findings of one environment, those that are open first
-// and then the others, the newest first.
-func (e *Engine) DriftHistory(ctx context.Context, env stella.EnvName) ([]stella.DriftFinding, error) {
-	_, err := e.Book(ctx, env)
-	return []stella.DriftFinding{}, err
+func (e *Engine) scan(ctx context.Context, env stella.EnvName) (Scan, error) {
+	out := Scan{Diff: nothingSeen(env), Open: []stella.DriftFinding{}, Opened: []stella.DriftFinding{}, Ended: []stella.DriftFinding{}, Flapping: []Flapping{}}
+	sc, err := e.look(ctx, env)
+	if err != nil {
+		out.Diff.Error = err.Error()
+		return out, err
+	}
+	s := &sight{sc: sc}
+	if out.Mode = s.policy(); out.Mode == configrepo.DriftOff {
+		out.Diff.Notes = append(out.Diff.Notes, "drift.mode is off: nothing was looked for")
+		out.found(sc.book.Drift.Open, sc.book.Drift.Uncounted)
+		return out, nil
+	}
+	s = e.sight(ctx, sc)
+	out.Diff = s.diff
+	out.found(sc.book.Drift.Open, sc.book.Drift.Uncounted)
+	if s.want == nil {
+		out.NotHealed = cmp.Or(append(slices.Clone(s.diff.Notes), s.diff.Error)...)
+		return out, nil
+	}
+	turn, book, err := e.rememberDrift(ctx, s)
+	if errors.Is(err, errOvertaken) {
+		return out, err
+	}
+	out.found(turn.Open, turn.Uncounted)
+	out.Opened, out.Ended = append(out.Opened, turn.Opened...), append(out.Ended, turn.Ended...)
+	if err != nil {
+		e.unwritten(ctx, s, err)
+		out.Diff, out.NotHealed = s.diff, err.Error()
+		return out, nil
+	}
+	sc.book = book
+	if len(turn.Open) > 0 && s.verified() {
+		e.healDrift(ctx, s, turn.Open, &out)
+	}
+	return out, nil
 }
+
+func (s *Scan) found(open []stella.DriftFinding, uncounted int) {
+	s.Open, s.Uncounted = append([]stella.DriftFinding{}, open...), uncounted
+}
+
+// flapping are the resources among the open findings that flap, with who seems to
+// write them where the target can tell.
+func (e *Engine) flapping(ctx context.Context, s *sight, open []stella.DriftFinding) []Flapping {
+	out := []Flapping{}
+	for _, f := range drift.Flaps(history(s.sc.book), acted(s.sc.book), e.cfg.Now()) {
+		for _, o := range open {
+			if o.Target == f.Target && o.Resource == f.Resource {
+				out = append(out, Flapping{
+					Target: f.Target, Resource: f.Resource, Times: f.Times, Since: f.Since, Until: f.Until,
+					Suspects: e.suspects(ctx, s.survey.site(f.Target), o),
+				})
+				break
+			}
+		}
+	}
+	return out
+}
+
+// acted is when a person last had something deployed; zero for never.
+func acted(b ledger.Book) (at time.Time) {
+	for _, d := range b.Deployments {
+		if !d.Automatic && d.Status != stella.Errored && d.StartedAt.After(at) {
+			at = d.StartedAt
+		}
+	}
+	return at
+}
+
+// suspects asks a target who else writes a finding's place.
+func (e *Engine) suspects(ctx context.Context, s *site, f stella.DriftFinding) []string {
+	out := []string{}
+	if s == nil || s.target == nil {
+		return out
+	}
+	who, ok := s.target.(Suspecter)
+	if !ok {
+		return out
+	}
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	err := e.guard("ask "+f.Target+" who writes", func() error {
+		names, err := who.Suspects(ctx, f.Resource, f.Path)
+		out = append(out, names[:min(len(names), maxSuspects)]...)
+		return err
+	})
+	if err != nil {
+		e.cfg.Logger.InfoContext(ctx, "nobody can tell who writes", "target", f.Target, "err", err)
+	}
+	return out
+}
+
+// maxSuspects bounds how many lines of a target's are handed on.
+const maxSuspects = 10
