@@ -196,8 +196,9 @@ func (c *composeEdit) appendItem(text string, keys ...string) ([]byte, error) {
 	return c.finish(keys)
 }
 
-// unset takes an entry or item away. A mapping that has none left goes too, as
-// far up as a service.
+// unset takes an entry or item away. What has none left goes too, as far up as a
+// service; but for configs: a service without the field would not say that it has
+// none.
 func (c *composeEdit) unset(keys ...string) ([]byte, error) {
 	s, err := c.at(keys...)
 	if err != nil || s.node == nil {
@@ -211,7 +212,7 @@ func (c *composeEdit) unset(keys ...string) ([]byte, error) {
 		if parent.Kind == yaml.MappingNode {
 			return c.finish(keys)
 		}
-	case len(keys) > serviceDepth && parent.Kind == yaml.MappingNode:
+	case len(keys) > serviceDepth && keys[serviceDepth-1] != "configs":
 		return c.unset(keys[:len(keys)-1]...)
 	default:
 		up, err := c.at(keys[:len(keys)-1]...)

@@ -40,7 +40,7 @@ func AddIgnores(src []byte, p *Project, env stella.EnvName, rules []drift.Ignore
 	for i, have := range e.file.Drift.Ignore {
 		same := slices.ContainsFunc(rules, func(r drift.Ignore) bool { return r.Resource == have.Resource && r.Path == have.Path })
 		switch {
-		case same && (have.Until.IsZero() || now.Before(have.Until)):
+		case same && !have.Expired(now):
 			err := fmt.Errorf("a rule for %s %s is there already: %w", safe.Line(have.Resource), safe.Line(have.Path), stella.ErrConflict)
 			return nil, stella.WithHint(err, "change it in "+environmentFileName+", below drift.ignore")
 		case same:

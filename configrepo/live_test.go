@@ -172,6 +172,10 @@ func TestPlaceLiveWritesWhatRunsWhereItIsWritten(t *testing.T) {
 			"/environment/B", absent{}, composeAt, "services:\n  web:\n    environment: [A=1]\n",
 		},
 		{
+			"the last label of a list is gone", map[string]string{"compose.yaml": "services:\n  web:\n    labels: [a=b]\n    user: a\n"},
+			"/labels", absent{}, composeAt, "services:\n  web:\n    user: a\n",
+		},
+		{
 			"the last line, without a newline, with CRLF", map[string]string{"compose.yaml": "services:\r\n  web:\r\n    environment:\r\n      A: 1"},
 			"/environment/B", "2", composeAt, "services:\r\n  web:\r\n    environment:\r\n      A: 1\r\n      B: \"2\"",
 		},

@@ -134,6 +134,8 @@ type Outcome struct {
 	// Offline: it was carried out without the config repository, and is recorded
 	// and proposed as soon as that answers.
 	Offline bool
+	// Committed: it was a commit and nothing else: no target was to be touched.
+	Committed bool
 	// Detached: it was recorded and pushed, and somebody else carries it out.
 	Detached bool
 }

@@ -41,6 +41,8 @@ type changer interface {
 	Deploy(ctx context.Context, req reconciler.DeployRequest) (reconciler.Outcome, error)
 	Rollback(ctx context.Context, req reconciler.RollbackRequest) (reconciler.Outcome, error)
 	Reset(ctx context.Context, req reconciler.ResetRequest) (reconciler.Outcome, error)
+	Adopt(ctx context.Context, req reconciler.AdoptRequest) (reconciler.Outcome, error)
+	Ignore(ctx context.Context, req reconciler.IgnoreRequest) (reconciler.Outcome, error)
 	Stop(ctx context.Context, env stella.EnvName, o reconciler.Options) error
 	Delete(ctx context.Context, env stella.EnvName, o reconciler.Options) error
 }

@@ -129,7 +129,7 @@ func exitOfOutcome(o reconciler.Outcome) int {
 		return exitOfStatus(o.Deployment.Status)
 	case o.Proposal != nil, o.Offline:
 		return exitReview
-	case o.Deployment != nil || o.Nothing || o.Detached:
+	case o.Deployment != nil || o.Nothing || o.Detached || o.Committed:
 		return exitDone
 	}
 	return exitOfSync(o.Sync)

@@ -259,6 +259,38 @@ func (f *fakeEngine) Deploy(ctx context.Context, req reconciler.DeployRequest) (
 	return f.change(ctx, req.Environment, stella.KindDeploy, req.Options)
 }
 
+func (f *fakeEngine) Adopt(ctx context.Context, req reconciler.AdoptRequest) (reconciler.Outcome, error) {
+	return f.change(ctx, req.Environment, stella.KindDeploy, req.Options)
+}
+
+// Ignore commits a rule for one difference.
+func (f *fakeEngine) Ignore(_ context.Context, req reconciler.IgnoreRequest) (reconciler.Outcome, error) {
+	if _, err := f.book(req.Environment); err != nil {
+		return reconciler.Outcome{}, err
+	}
+	path := "envs/production/environment.yaml"
+	plan := reconciler.Plan{
+		Environment: req.Environment, Commit: commit2, Tree: tree2, Release: "2.4.0", Hash: planHash, Empty: true,
+		Files: []reconciler.FileChange{{Path: path, Op: "modify", Diff: "--- a/" + path + "\n+++ b/" + path +
+			"\n@@ -4,3 +4,7 @@\n drift:\n   mode: report\n+  ignore:\n+  - resource: " + req.Resource + "\n+    path: " + req.Path + "\n+    reason: \"" + req.Reason + "\"\n"}},
+		Targets: []reconciler.TargetPlan{{Target: "web-1", Batch: 1, Changes: []stella.Change{{
+			Resource: stella.ResourceID(req.Resource), Class: stella.Modified, Path: req.Path, Desired: "info", Live: "debug",
+			Severity: stella.SeverityWarning, Ignored: true, Reason: req.Reason,
+		}}}},
+		Warnings: []string{"the rule has no end: --until gives it one"},
+	}
+	out := reconciler.Outcome{Plan: &plan, Sync: stella.Synced}
+	switch {
+	case req.DryRun || f.err != nil:
+		return out, f.err
+	case f.protected && req.PlanHash == "" && !req.Confirmed:
+		return out, fmt.Errorf("environment %s is protected: %w", req.Environment, stella.ErrInvalid)
+	}
+	f.got = append(f.got, req.Options)
+	out.Committed, out.Commit = true, commit2
+	return out, nil
+}
+
 func (f *fakeEngine) Rollback(ctx context.Context, req reconciler.RollbackRequest) (reconciler.Outcome, error) {
 	return f.change(ctx, req.Environment, stella.KindRollback, req.Options)
 }

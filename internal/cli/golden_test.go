@@ -59,6 +59,9 @@ func documentCases() []documentCase {
 		{"deploy", "deploy production --artifact " + newImage, 0, nil},
 		{"deploy-failed", "deploy production --artifact " + newImage, 3, func(f *fakeEngine) { f.fails, f.rollsBack = "failed", true }},
 		{"reconcile", "reconcile production", 0, nil},
+		{"drift-ignore", "drift ignore production service/api /environment/LEVEL --reason raised", 0, nil},
+		{"drift-ignore-dry-run", "drift ignore production service/api /environment/LEVEL --reason raised --dry-run", 0, nil},
+		{"drift-adopt", "drift adopt production api /environment/LEVEL", 0, nil},
 		{"rollback-ready", "rollback ready", 0, nil},
 		{"rollback-ready-blocked", "rollback ready production", 1, func(f *fakeEngine) {
 			f.findings = []reconciler.Finding{{

@@ -36,6 +36,7 @@ type outcomeDoc struct {
 	Deployment  *stella.Deployment   `json:"deployment"` // that carried it out, by whomever
 	Rollback    *stella.Deployment   `json:"rollback"`   // the automatic one that followed
 	Nothing     bool                 `json:"nothing"`
+	Committed   bool                 `json:"committed"` // it was a commit and nothing else
 	Detached    bool                 `json:"detached"`
 	Offline     bool                 `json:"offline"` // without the config repository
 	Sync        stella.Sync          `json:"sync"`
@@ -48,7 +49,7 @@ type outcomeDoc struct {
 
 func newOutcomeDoc(env stella.EnvName, o reconciler.Outcome) outcomeDoc {
 	return outcomeDoc{
-		Environment: env, Deployment: o.Deployment, Rollback: o.Rollback, Nothing: o.Nothing, Detached: o.Detached, Offline: o.Offline,
+		Environment: env, Deployment: o.Deployment, Rollback: o.Rollback, Nothing: o.Nothing, Committed: o.Committed, Detached: o.Detached, Offline: o.Offline,
 		Sync: o.Sync, Reason: o.Reason, Commit: o.Commit, Proposal: o.Proposal, ExitCode: exitOfOutcome(o),
 	}
 }
@@ -98,6 +99,9 @@ func outcomeNames(o reconciler.Outcome) []string {
 			names = append(names, d.ID)
 		}
 	}
+	if o.Committed {
+		names = append(names, o.Commit)
+	}
 	return names
 }
 
@@ -132,6 +136,8 @@ func nothingWord(doc outcomeDoc) string {
 		return doc.Error.Code
 	case doc.Proposal != nil:
 		return "proposed"
+	case doc.Committed:
+		return "committed"
 	case doc.Detached:
 		return "recorded"
 	case doc.ExitCode != exitDone:
