@@ -41,7 +41,7 @@ func (o *reconcileOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	envs, err := o.environments(cmd, args)
+	envs, err := severalEnvironments(cmd, o.name, args, o.all)
 	if err != nil {
 		return err
 	}
@@ -67,13 +67,14 @@ func (o *reconcileOptions) run(cmd *cobra.Command, args []string) error {
 	return o.app.printPasses(o.passes(cmd.Context(), eng, envs, opts))
 }
 
-// environments are those that were named, each once.
-func (o *reconcileOptions) environments(cmd *cobra.Command, args []string) ([]stella.EnvName, error) {
-	if o.name != "" {
-		args = append(args, o.name)
+// severalEnvironments are those that were named, each once; none where all are
+// meant.
+func severalEnvironments(cmd *cobra.Command, flag string, args []string, all bool) ([]stella.EnvName, error) {
+	if flag != "" {
+		args = append(args, flag)
 	}
-	if (len(args) == 0) != o.all {
-		return nil, usage(cmd, "reconcile needs environments or --all")
+	if (len(args) == 0) != all {
+		return nil, usage(cmd, "%s needs environments or --all", cmd.Name())
 	}
 	var envs []stella.EnvName
 	seen := map[string]bool{}

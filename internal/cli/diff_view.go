@@ -252,7 +252,7 @@ func writeDifferences(p *page, s sides, t reconciler.TargetDiff, explain bool) {
 		p.indented(term.Dim, "and %d more: '-o wide' shows them", shown-mostDifferences)
 	}
 	if ignored > 0 {
-		p.indented(term.Dim, "%s: '--explain' shows what and why", count(ignored, "ignored difference"))
+		p.indented(term.Dim, "%s: '-o wide' shows what and why", count(ignored, "ignored difference"))
 	}
 }
 

@@ -23,6 +23,7 @@ type reader interface {
 	Status(ctx context.Context, env stella.EnvName, observe bool) (reconciler.EnvironmentStatus, error)
 	Plan(ctx context.Context, env stella.EnvName, ref string) (reconciler.Plan, error)
 	Diff(ctx context.Context, req reconciler.DiffRequest) (reconciler.Diff, error)
+	Detect(ctx context.Context, req reconciler.DetectRequest) ([]reconciler.Diff, error)
 	HealthCheck(ctx context.Context, env stella.EnvName) (reconciler.HealthReport, error)
 	Ready(ctx context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error)
 	RollbackStatus(ctx context.Context, env stella.EnvName, deployment string) (reconciler.RollbackStatus, error)

@@ -46,7 +46,8 @@ type fakeEngine struct {
 	err       error // every request ends with it
 	waits     bool  // a change waits until its context ends
 	drifted   bool
-	diff      func(*reconciler.Diff) // what a comparison finds; nil for nothing
+	diff      func(*reconciler.Diff)                    // what a comparison finds; nil for nothing
+	others    map[stella.EnvName]func(*reconciler.Diff) // what a look for drift finds in other environments
 	agreesNot bool
 	dead      bool     // whoever drives does not any more
 	followed  []string // ids of deployments

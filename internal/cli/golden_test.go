@@ -46,7 +46,7 @@ type documentCase struct {
 }
 
 func documentCases() []documentCase {
-	return append(diffCases(), []documentCase{
+	return append(append(diffCases(), detectCases()...), []documentCase{
 		{"env-list", "orch env list", 0, nil},
 		{"env-status", "orch env status production --detailed", 0, nil},
 		{"why", "why production", 0, nil},
