@@ -1,6 +1,10 @@
 package stella
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Resource is one thing on a target, in the shape that desired and live state
 // share.
@@ -29,6 +33,10 @@ type State struct {
 
 // Resource returns the resource with the id.
 func (s State) Resource(id ResourceID) (Resource, bool) {
+	if i, ok := slices.BinarySearchFunc(s.Resources, id, func(r Resource, id ResourceID) int { return cmp.Compare(r.ID, id) }); ok {
+		return s.Resources[i], true
+	}
+	// What a target says may be in any order.
 	for _, r := range s.Resources {
 		if r.ID == id {
 			return r, true

@@ -63,6 +63,9 @@ func (r *rule) coversAny(changes []stella.Change) bool {
 
 // matches reports whether the rule's pattern matches the resource's id.
 func (r *rule) matches(id stella.ResourceID) bool {
+	if r.plain {
+		return r.Resource == string(id)
+	}
 	ok, err := path.Match(r.Resource, string(id))
 	return ok && err == nil
 }

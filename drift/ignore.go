@@ -16,8 +16,9 @@ type Ignore struct {
 	// "service/api", "service/*". Empty matches nothing.
 	Resource string
 	// Path is a JSON Pointer (RFC 6901) into the resource, in which a segment
-	// of "*" stands for any one segment. It covers everything below it; empty
-	// covers the whole resource, its absence included.
+	// of "*" stands for any one segment, one that is "*" itself among them. It
+	// covers everything below it; empty covers the whole resource, its absence
+	// included.
 	Path string
 	// Reason is shown with every difference that the rule covers.
 	Reason string
@@ -31,6 +32,7 @@ type rule struct {
 	Ignore
 	segments []string // escaped as Pointer writes them
 	expired  bool
+	plain    bool // the pattern is the id itself
 }
 
 // prepare drops rules that are not valid; the reader of environment.yaml has
@@ -53,7 +55,8 @@ func prepared(ig Ignore, now time.Time) (r rule, ok bool) {
 	for i := range segments {
 		segments[i] = escapeSegment(segments[i])
 	}
-	return rule{Ignore: ig, segments: segments, expired: ig.Expired(now)}, true
+	plain := !strings.ContainsAny(ig.Resource, `*?[\`)
+	return rule{Ignore: ig, segments: segments, expired: ig.Expired(now), plain: plain}, true
 }
 
 // judge marks the changes of one resource that a rule covers. The first rule

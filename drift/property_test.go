@@ -15,6 +15,13 @@ import (
 	"github.com/stella-ops/stella/drift"
 )
 
+// Two images that are one by two names, and another.
+var (
+	imageA  = "r.example.com/shop/a:1@sha256:" + strings.Repeat("a", 64)
+	imageA2 = "r.example.com/shop/a:2@sha256:" + strings.Repeat("a", 64)
+	imageB  = "r.example.com/shop/a:1@sha256:" + strings.Repeat("b", 64)
+)
+
 // Few keys and values, so that two random states often agree in part.
 func genKey() *rapid.Generator[string] {
 	return rapid.SampledFrom([]string{"image", "environment", "labels", "a", "b", "", "/", "~", "~1", "*", "0"})
@@ -38,7 +45,7 @@ func genValue(depth int) *rapid.Generator[any] {
 		case "null":
 			return nil
 		default:
-			return rapid.SampledFrom([]string{"", "x", "y"}).Draw(t, "string")
+			return rapid.SampledFrom([]string{"", "x", "y", "\u2028<", imageA, imageA2, imageB}).Draw(t, "string")
 		}
 	})
 }
