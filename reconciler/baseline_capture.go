@@ -222,7 +222,7 @@ func (e *Engine) planCapture(ctx context.Context, sc *scene, c baseline.Candidat
 	case err == nil:
 		cp.replaces = baselineFile(*present)
 		cp.nothing = baseline.SameContent(*present, cp.baseline) && present.Reason == cp.baseline.Reason && len(cp.plan.Findings) == 0
-		cp.warnOfReplacing(*present, e)
+		cp.warnOfReplacing(*present)
 	case planned != "" && isInvalid(err):
 		cp.plan.Warnings = append(cp.plan.Warnings, fmt.Sprintf("%s can not be read, and is written anew: %s", path, strings.ReplaceAll(err.Error(), "\n", "; ")))
 	case !errors.Is(err, stella.ErrNotFound):
@@ -250,7 +250,7 @@ func (e *Engine) planCapture(ctx context.Context, sc *scene, c baseline.Candidat
 }
 
 // warnOfReplacing says what is the baseline until now.
-func (cp *capture) warnOfReplacing(present configrepo.Baseline, e *Engine) {
+func (cp *capture) warnOfReplacing(present configrepo.Baseline) {
 	if cp.nothing || present.Deployment == cp.baseline.Deployment {
 		return
 	}
@@ -258,9 +258,8 @@ func (cp *capture) warnOfReplacing(present configrepo.Baseline, e *Engine) {
 	if present.CapturedBy != "" {
 		by = " by " + safe.Line(present.CapturedBy)
 	}
-	cp.plan.Warnings = append(cp.plan.Warnings, fmt.Sprintf("replaces %s, captured %s%s, %s ago",
-		titled(stella.Deployment{ID: present.Deployment, Release: present.Release}), present.CapturedAt.UTC().Format("2006-01-02"), by,
-		baseline.Age(present, e.cfg.Now()).Round(time.Second)))
+	cp.plan.Warnings = append(cp.plan.Warnings, fmt.Sprintf("replaces %s, captured %s%s",
+		titled(stella.Deployment{ID: present.Deployment, Release: present.Release}), present.CapturedAt.UTC().Format(time.DateOnly), by))
 }
 
 // hash identifies what the capture writes, whenever it is written.

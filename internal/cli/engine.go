@@ -33,6 +33,10 @@ type reader interface {
 	Books(ctx context.Context) (map[stella.EnvName]ledger.Book, error)
 	FindDeployment(ctx context.Context, envOrDeployment string) (stella.EnvName, *stella.Deployment, error)
 	Locks(ctx context.Context, env stella.EnvName) ([]reconciler.LockStatus, error)
+	ShowBaseline(ctx context.Context, env stella.EnvName) (reconciler.BaselineReport, error)
+	VerifyBaselines(ctx context.Context, envs ...stella.EnvName) (all []reconciler.BaselineReport, without []stella.EnvName, err error)
+	ListBaselines(ctx context.Context, env stella.EnvName) ([]reconciler.BaselineEntry, error)
+	DiffBaseline(ctx context.Context, env stella.EnvName) (reconciler.BaselineDiff, error)
 	VerifyLedger(ctx context.Context, env stella.EnvName) ([]ledger.Report, error)
 }
 
@@ -48,11 +52,12 @@ type changer interface {
 	Delete(ctx context.Context, env stella.EnvName, o reconciler.Options) error
 }
 
-// keeper changes the ledger only.
+// keeper changes what is recorded, and nothing that runs.
 type keeper interface {
 	AcquireLock(ctx context.Context, env stella.EnvName, reason string, d time.Duration) (stella.Lock, error)
 	ReleaseLock(ctx context.Context, envOrLockID, reason string, force bool) (stella.Lock, error)
 	LiftHold(ctx context.Context, env stella.EnvName, holdID, reason string) ([]stella.Hold, error)
+	CaptureBaseline(ctx context.Context, req reconciler.BaselineRequest) (reconciler.CapturedBaseline, error)
 	AcceptHeads(ctx context.Context, env stella.EnvName, reason string) ([]reconciler.AcceptedHead, error)
 }
 

@@ -93,6 +93,25 @@ func documentCases() []documentCase {
 		{"db-verify-bad", "orch db verify production", 1, func(f *fakeEngine) { f.agreesNot = true }},
 		{"health-check", "orch health-check production", 1, func(f *fakeEngine) { f.fails = "failed" }},
 		{"env-stop", "orch env stop production", 0, nil},
+		{"baseline-capture", "baseline capture production --reason better", 0, nil},
+		{"baseline-capture-nothing", "baseline capture production --reason proven", 0, func(f *fakeEngine) { f.agreesNot = true }},
+		{"baseline-capture-dry-run", "baseline capture production --reason better --dry-run", 0, nil},
+		{"baseline-capture-refused", "baseline capture production --reason better --dry-run", 5, func(f *fakeEngine) {
+			f.findings = []reconciler.Finding{
+				{Code: "unhealthy", Target: "web-1", Message: "web-1: api is exited: status 1", Fix: "run 'stella orch env status production --detailed'"},
+				{Code: "drifted", Target: "web-1", Message: "web-1: it drifted: service/api/image is modified", Fix: "run 'stella orch env config diff production' to see it, then heal ('stella reconcile production'), adopt or ignore it"},
+			}
+		}},
+		{"baseline-capture-review", "baseline capture production --reason better --pr", 8, nil},
+		{"baseline-show", "baseline show production", 0, nil},
+		{"baseline-show-bad", "baseline show production", 1, func(f *fakeEngine) { f.agreesNot = true }},
+		{"baseline-verify", "baseline verify --all", 0, nil},
+		{"baseline-verify-bad", "baseline verify production", 1, func(f *fakeEngine) { f.agreesNot = true }},
+		{"baseline-verify-unknown", "baseline verify production", 2, func(f *fakeEngine) { f.away = "registry registry.example.com: no answer for 30s: unreachable" }},
+		{"baseline-list", "baseline list", 0, nil},
+		{"baseline-list-history", "baseline list production", 0, nil},
+		{"baseline-diff", "baseline diff production", 1, func(f *fakeEngine) { f.drifted = true }},
+		{"baseline-diff-same", "baseline diff production", 0, nil},
 		{"version", "version", 0, nil},
 		{"error-not-found", "why nowhere", 2, nil},
 		{"error-locked", "rollback production", 6, func(f *fakeEngine) { f.lock(false) }},
@@ -201,7 +220,7 @@ func TestDocumentsKeepTheRules(t *testing.T) {
 // nullable are the members that docs/json.md calls "or null".
 func nullable(path string) bool {
 	for _, name := range []string{
-		".deployment", ".rollback", ".proposal", ".error", ".pin", ".lock", ".current", ".last", ".sticker",
+		".deployment", ".rollback", ".proposal", ".baseline", ".replaces", ".at", ".error", ".pin", ".lock", ".current", ".last", ".sticker",
 		".nextTry", ".driver", ".renewedAt", ".takeoverAt", ".undone[0].at", ".checkedAt", ".readyCheckedAt", ".verifiedAt",
 		".explanation", ".here", ".there", ".comparison", ".ignore", ".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt", ".until",
 	} {

@@ -78,7 +78,7 @@ func planConcerns(p *page, plan reconciler.Plan) {
 		p.indented(term.Warn, "goes back across %s: %s", c.Version, c.Reason)
 	}
 	for _, w := range plan.Warnings {
-		p.indented(term.Warn, "warning: %s", w)
+		p.wrapped(term.Warn, indent, "warning: "+w)
 	}
 }
 
@@ -93,6 +93,8 @@ func planTitle(plan reconciler.Plan) string {
 	switch {
 	case len(plan.Conflicts) > 0:
 		return fmt.Sprintf("%s: %s can not be undone by itself, %s in the way", plan.Environment, shortIDs(plan.Reverts), count(len(plan.Conflicts), "conflict"))
+	case plan.Empty && len(plan.Files) == 0 && len(plan.Findings) > 0:
+		return fmt.Sprintf("%s: refused", plan.Environment)
 	case plan.Empty && len(plan.Files) == 0:
 		return fmt.Sprintf("%s: nothing to change", plan.Environment)
 	case plan.Empty:

@@ -81,6 +81,7 @@ func (d *daemon) loop(ctx context.Context, wake <-chan struct{}) {
 	var passes sync.WaitGroup
 	slots := make(chan struct{}, maxPasses)
 	passes.Go(func() { d.measure(ctx) })
+	passes.Go(func() { d.capture(ctx) })
 	passes.Go(func() { d.lookOut(ctx) })
 	for ctx.Err() == nil {
 		d.look(ctx, &passes, slots)

@@ -28,6 +28,9 @@ type Engine interface {
 	Reconcile(ctx context.Context, req reconciler.ReconcileRequest) (reconciler.Outcome, error)
 	// CheckReady says what environments could go back to, and remembers it.
 	CheckReady(ctx context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error)
+	// CheckBaselines captures the baselines that are due, as the branch had it at
+	// the last Heads.
+	CheckBaselines(ctx context.Context) ([]reconciler.AutomaticBaseline, error)
 	// DriftPolicies says how drift is looked for, as the branch had it at the last
 	// Heads.
 	DriftPolicies(ctx context.Context) (map[stella.EnvName]configrepo.DriftPolicy, error)

@@ -37,6 +37,8 @@ type branch struct {
 	weighs []string // as passes, by what was looked into
 	weigh  func(ctx context.Context, env stella.EnvName) reconciler.EnvironmentReadiness
 
+	due func() ([]reconciler.AutomaticBaseline, error) // nil for nothing
+
 	policies map[stella.EnvName]configrepo.DriftPolicy
 	scans    []string // as passes
 	scan     func(ctx context.Context, env stella.EnvName) (reconciler.Scan, error)
@@ -138,7 +140,10 @@ func run(t *testing.T, b *branch) (stop func()) {
 func runWith(t *testing.T, b *branch, c Config) (stop func()) {
 	t.Helper()
 	b.start = time.Now()
-	c.Engine, c.Poll, c.Logger = b, time.Minute, slog.New(slog.DiscardHandler)
+	c.Engine, c.Poll = b, time.Minute
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
 	d := newDaemon(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
