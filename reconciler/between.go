@@ -84,7 +84,7 @@ func (e *Engine) compareEnvironments(ctx context.Context, req DiffRequest) (Diff
 			return Diff{}, err
 		}
 	}
-	h, err := e.fetch(ctx, req.Environment, req.With)
+	h, err := e.fetchOrSeen(ctx, req.Environment, req.With)
 	if err != nil {
 		return Diff{}, err
 	}
@@ -103,7 +103,7 @@ func (e *Engine) compareEnvironments(ctx context.Context, req DiffRequest) (Diff
 		Environment: here.name, Against: string(there.name), Commit: string(here.commit), Targets: []TargetDiff{},
 		Release: here.release.Release.Version, Standing: Standing{Sync: st.Sync, Reason: st.Reason, Files: []FileChange{}},
 		Overrides: declared(here.source, here.book, now), Owed: orEmpty(here.book.State.Owed),
-		Expired: covers(drift.Expired(rules, now), now), Notes: notes,
+		Expired: covers(drift.Expired(rules, now), now), Notes: notes, Error: h.lastSeen(),
 		Comparison: &Comparison{
 			With: there.name, Commit: string(there.commit), Release: there.release.Release.Version,
 			Differences: between(a, b, rules, now), Places: places(a, b), ByTarget: byTarget,

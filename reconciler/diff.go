@@ -84,7 +84,7 @@ func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
 	if req.With != "" {
 		return e.compareEnvironments(ctx, req)
 	}
-	sc, err := e.look(ctx, req.Environment)
+	sc, err := e.glimpse(ctx, req.Environment)
 	if err != nil {
 		return Diff{}, err
 	}
@@ -105,7 +105,7 @@ func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
 		return Diff{}, broken
 	}
 	d := e.compareLive(ctx, want, sc.book, against)
-	if broken != nil {
+	if d.Error = sc.lastSeen(); broken != nil {
 		d.Error = broken.Error()
 	}
 	if req.Explain {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
@@ -120,4 +121,13 @@ func (e *Engine) environmentSince(ctx context.Context, was stella.Deployment, to
 	}
 	files := []FileChange{{Path: path, Op: "modify"}}
 	return files, describeFiles(ctx, TreeOf(t), to.tree, slices.Clip(files))
+}
+
+// lastSeen says that the config repository did not answer, so that nobody can
+// tell what is wanted now; empty where it did.
+func (h *head) lastSeen() string {
+	if h.unfetched == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s; this goes by what was seen at %s", firstLine(h.unfetched.Error()), h.at.UTC().Format(time.RFC3339))
 }
