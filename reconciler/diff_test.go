@@ -47,9 +47,9 @@ func (w *world) diff(req reconciler.DiffRequest) reconciler.Diff {
 	return d
 }
 
-// told is what a diff says, in a line: what counts on each target, the files,
+// toldBy is what a diff says, in a line: what counts on each target, the files,
 // the verdict.
-func told(d reconciler.Diff) string {
+func toldBy(d reconciler.Diff) string {
 	var out []string
 	for _, t := range d.Targets {
 		for _, c := range t.Changes {
@@ -147,8 +147,10 @@ func TestADiffSaysWhyAnEnvironmentIsNotAsWanted(t *testing.T) {
 			w.seeded("Oops", map[string]string{appRelease: "apiVersion: stella/v1\nkind: Release\nversion: [\n"})
 			w.handmade("a", "LEVEL", "debug")
 		}, "a modified service/web/environment/LEVEL; modify app/release.yaml; error; out of sync; Invalid"},
-		"changed by hand": {nil, func(w *world) { w.handmade("a", "LEVEL", "debug") },
-			"a modified service/web/environment/LEVEL; Synced"},
+		"changed by hand": {
+			nil, func(w *world) { w.handmade("a", "LEVEL", "debug") },
+			"a modified service/web/environment/LEVEL; Synced",
+		},
 		"never deployed": {nil, func(w *world) {
 			w.seeded("New", map[string]string{
 				"envs/new/environment.yaml": strings.Replace(environmentYAML, "name: prod", "name: new", 1),
@@ -161,7 +163,7 @@ func TestADiffSaysWhyAnEnvironmentIsNotAsWanted(t *testing.T) {
 			w := newDiffWorld(t, c.change...)
 			c.do(w)
 			w.agree()
-			if got := told(w.diff(reconciler.DiffRequest{})); got != c.want {
+			if got := toldBy(w.diff(reconciler.DiffRequest{})); got != c.want {
 				t.Errorf("the diff says\n  %s\nwant\n  %s", got, c.want)
 			}
 		})
@@ -346,7 +348,7 @@ func TestADiffComparesWithWhatItIsTold(t *testing.T) {
 			"b modified service/web/environment/LEVEL; b modified service/web/image; modify app/release.yaml; out of sync; Synced"},
 	} {
 		d := w.diff(c.req)
-		if got := told(d); got != c.want {
+		if got := toldBy(d); got != c.want {
 			t.Errorf("%s: the diff says\n  %s\nwant\n  %s", name, got, c.want)
 		}
 	}
