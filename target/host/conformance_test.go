@@ -18,13 +18,14 @@ import (
 )
 
 var (
-	_ reconciler.Target   = (*Host)(nil)
-	_ reconciler.Preparer = (*Host)(nil)
-	_ reconciler.Keeper   = (*Host)(nil)
-	_ reconciler.Executor = (*Host)(nil)
-	_ reconciler.Stopper  = (*Host)(nil)
-	_ reconciler.Logger   = (*Host)(nil)
-	_ reconciler.Watcher  = (*Host)(nil)
+	_ reconciler.Target    = (*Host)(nil)
+	_ reconciler.Preparer  = (*Host)(nil)
+	_ reconciler.Keeper    = (*Host)(nil)
+	_ reconciler.Executor  = (*Host)(nil)
+	_ reconciler.Stopper   = (*Host)(nil)
+	_ reconciler.Logger    = (*Host)(nil)
+	_ reconciler.Watcher   = (*Host)(nil)
+	_ reconciler.Suspecter = (*Host)(nil)
 )
 
 func TestConformance(t *testing.T) {

@@ -159,6 +159,7 @@ const maxNamed = 20
 // fileChanges is which files of a release are not as sealed.
 type fileChanges struct {
 	named []string // "changed /bin/app", sorted by name; at most maxNamed
+	names []string // of the same, inside the release, as they are
 	total int
 }
 
@@ -268,6 +269,7 @@ func (c *comparison) changes() fileChanges {
 		if len(out.named) == maxNamed {
 			break
 		}
+		out.names = append(out.names, name)
 		shown := name
 		if inImage, ok := strings.CutPrefix(name, imageFiles+"/"); ok {
 			shown = "/" + inImage

@@ -34,6 +34,24 @@ func ownerOf(fi fs.FileInfo) (uid int, ok bool) {
 	return int(st.Uid), true
 }
 
+// changedAt is when a file's content, owner or permissions last were changed:
+// nobody can set it.
+func changedAt(fi fs.FileInfo) time.Time {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fi.ModTime()
+	}
+	return time.Unix(st.Ctim.Unix())
+}
+
+func inodeOf(fi fs.FileInfo) string {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprint(st.Ino)
+}
+
 // ownership is "uid:gid" of a file; empty where nobody can tell.
 func ownership(fi fs.FileInfo) string {
 	st, ok := fi.Sys().(*syscall.Stat_t)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/durable"
@@ -29,6 +30,8 @@ func supported() error {
 }
 
 func ownerOf(fs.FileInfo) (uid int, ok bool)          { return 0, false }
+func changedAt(fi fs.FileInfo) time.Time              { return fi.ModTime() }
+func inodeOf(fs.FileInfo) string                      { return "" }
 func ownership(fs.FileInfo) string                    { return "" }
 func openPidfd(int) (int, error)                      { return 0, supported() }
 func signalPidfd(int, int) error                      { return supported() }
