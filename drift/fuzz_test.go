@@ -2,6 +2,7 @@ package drift_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -165,13 +166,13 @@ func FuzzPointer(f *testing.F) {
 		}
 		// It finds what was put there.
 		value := any("here")
-		for i := len(got) - 1; i >= 0; i-- {
-			value = map[string]any{got[i]: value}
+		for _, segment := range slices.Backward(got) {
+			value = map[string]any{segment: value}
 		}
 		if v, ok := drift.Lookup(value, pointer); !ok || v != "here" {
 			t.Fatalf("Lookup(%q) of what is there: %v, %v", pointer, v, ok)
 		}
-		below := append(got[:len(got):len(got)], name)
+		below := append(slices.Clip(got), name)
 		if v, ok := drift.Lookup(value, drift.Pointer(below...)); ok {
 			t.Fatalf("Lookup(%q) found %v", drift.Pointer(below...), v)
 		}
