@@ -182,3 +182,24 @@ func only(s stella.State, id stella.ResourceID) stella.State {
 	}
 	return stella.State{Resources: []stella.Resource{r}}
 }
+
+// Of resources with equal ids the first counts, wherever the others stand.
+func TestTheFirstOfItsNameCounts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
+		want := drift.Compare(d, l, nil, now)
+		for _, s := range []*stella.State{&d, &l} {
+			for range rapid.IntRange(0, 20).Draw(t, "more") {
+				if len(s.Resources) == 0 {
+					break
+				}
+				i := rapid.IntRange(0, len(s.Resources)-1).Draw(t, "of")
+				second := stella.Resource{ID: s.Resources[i].ID, Fields: map[string]any{"second": "of its name"}}
+				s.Resources = slices.Insert(s.Resources, rapid.IntRange(i+1, len(s.Resources)).Draw(t, "at"), second)
+			}
+		}
+		if diff := cmp.Diff(want, drift.Compare(d, l, nil, now)); diff != "" {
+			t.Fatalf("changes (-want +got)\n%s", diff)
+		}
+	})
+}

@@ -34,6 +34,7 @@ func severityRules() []severityRule {
 		{"same digest", "service", stella.Modified, []string{"image"}, stella.SeverityInfo, "what runs is the same digest by another name", sameDigest, true},
 		{"missing resource", "", stella.Missing, whole, stella.SeverityCritical, "what was asked for is not there", nil, false},
 		{"hidden resource", "", stella.Modified, whole, stella.SeverityCritical, "nobody can tell which field it is: it may be the program", nil, false},
+		{"sticker", "sticker", "", nil, stella.SeverityWarning, "who looks at the target is told what is not so", nil, false},
 		{"extra resource", "", stella.Extra, whole, stella.SeverityWarning, "nobody asked for it", nil, false},
 		{"image", "service", "", []string{"image"}, stella.SeverityCritical, "the image is the program that runs", nil, false},
 		{"files", "service", "", []string{"files"}, stella.SeverityCritical, "the files of a release are the program that runs", nil, false},
