@@ -86,7 +86,13 @@ func orNothing(s string) string {
 	return s
 }
 
-// sequence is the number in the id of a baseline's deployment.
+// sequence is the number in the id of a baseline's deployment. An id of another
+// environment has none: prod-eu-4 is none of prod's.
 func sequence(b configrepo.Baseline) (int64, error) {
-	return strconv.ParseInt(strings.TrimPrefix(b.Deployment, string(b.Environment)+"-"), 10, 64)
+	number, ours := strings.CutPrefix(b.Deployment, string(b.Environment)+"-")
+	if !ours {
+		return 0, stella.ErrInvalid
+	}
+	n, err := strconv.ParseUint(number, 10, 63)
+	return int64(n), err //nolint:gosec // 63 bits
 }

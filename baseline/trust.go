@@ -2,7 +2,6 @@ package baseline
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
@@ -15,7 +14,7 @@ import (
 // than it remembers, and only the branch can bear the baseline out then. Why says
 // what speaks against the baseline; empty for nothing.
 func Recorded(b configrepo.Baseline, book ledger.Book) (d stella.Deployment, known bool, why string) {
-	if !strings.HasPrefix(b.Deployment, string(b.Environment)+"-") {
+	if _, err := sequence(b); err != nil {
 		return d, false, fmt.Sprintf("%s is no deployment of %s", safe.Clip(b.Deployment, 100), b.Environment)
 	}
 	d, known = book.Deployment(b.Deployment)

@@ -53,6 +53,10 @@ func TestABaselineThatNamesWhatNeverWasIsRefused(t *testing.T) {
 		"another tree of a deployment":        {"prod-1", first, tree, "prod-1 did not verify"},
 		"a commit that was not on the branch": {"prod-77", commit, tree, "was never on the branch"},
 		"a tree that the commit did not have": {"prod-77", first, tree, "does not have tree"},
+		"another environment's deployment":    {"staging-1", first, w.git("rev-parse", first+":envs/prod/app"), "staging-1 is no deployment of prod"},
+		"one of an environment named alike":   {"prod-eu-1", first, w.git("rev-parse", first+":envs/prod/app"), "prod-eu-1 is no deployment of prod"},
+		"a commit that is a tree":             {"prod-77", tree, tree, ""},
+		"a commit that nobody has":            {"prod-77", strings.Repeat("1a", 20), tree, "was never on the branch"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.baseline(c.deployment, c.commit, c.tree, "d")
@@ -68,5 +72,55 @@ func TestABaselineThatNamesWhatNeverWasIsRefused(t *testing.T) {
 	w.baseline("prod-77", first, w.git("rev-parse", first+":envs/prod/app"), "a")
 	if out, err := w.Rollback(t.Context(), toBaseline); err != nil || out.Deployment.Status != stella.Succeeded || w.runs() != "aa" {
 		t.Errorf("%+v, %v, runs %s", out.Deployment, err, w.runs())
+	}
+}
+
+// TestABaselineOfALostLedgerIsBorneOutByTheBranch: what is restored is what the
+// commit had, whatever else the file says, and it is said that nobody knows.
+func TestABaselineOfALostLedgerIsBorneOutByTheBranch(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	w.mustDeploy("b")
+	w.mustDeploy("c")
+	w.mustCapture("prod-2", "good")
+	w.git("update-ref", "-d", "refs/stella/ledger/prod")
+	w.Engine = w.engine("ana", nil)
+	toBaseline := reconciler.RollbackRequest{Environment: prod, To: "baseline"}
+	for _, forged := range []string{"a", "d"} { // images that were there once, and that never were
+		was := w.git("show", "main:baselines/prod.yaml")
+		w.rewrite("web:b@"+string(digestOf("b")), "web:"+forged+"@"+string(digestOf(forged)))
+		dry := toBaseline
+		dry.DryRun = true
+		out, err := w.Rollback(t.Context(), dry)
+		if err != nil || out.Plan.Release != "b" || !strings.Contains(strings.Join(out.Plan.Warnings, "\n"), "the ledger does not know prod-2") {
+			t.Errorf("%+v, %v", out.Plan, err)
+		}
+		w.commitFile("baselines/prod.yaml", was+"\n", "as it was")
+	}
+	if out, err := w.Rollback(t.Context(), toBaseline); err != nil || out.Deployment.Status != stella.Succeeded || w.runs() != "bb" {
+		t.Errorf("%+v, %v, runs %s", out.Deployment, err, w.runs())
+	}
+}
+
+// TestAPushedBaselineMakesNothingVerified: whoever can push a commit and a file
+// that names it can not have it run without its being verified, where the ledger
+// knows better.
+func TestAPushedBaselineMakesNothingVerified(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	for _, m := range w.machines {
+		m.sick[string(digestOf("b"))] = true
+	}
+	out, err := w.deploy("b")
+	if err != nil || out.Rollback == nil {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	bad := out.Deployment
+	w.baseline(bad.ID, bad.Commit, bad.Tree, "b")
+	if _, err := w.Rollback(t.Context(), reconciler.RollbackRequest{Environment: prod, To: "baseline"}); !errors.Is(err, stella.ErrRefused) {
+		t.Errorf("what failed was gone back to: %v", err)
+	}
+	if r := w.verified(); r.OK || w.runs() != "aa" {
+		t.Errorf("%+v, runs %s", r, w.runs())
 	}
 }
