@@ -28,8 +28,10 @@ type machine struct {
 	panics    string          // what has a defect: "open", "observe", "prepare" or "apply"
 	sick      map[string]bool // images, by digest, whose health check fails
 	failApply bool            // the next apply fails half way
-	block     chan struct{}   // Prepare waits for it
-	prepared  func()          // told when Prepare begins
+	// failPrepare: the next preparation fails, and nothing was touched.
+	failPrepare bool
+	block       chan struct{} // Prepare waits for it
+	prepared    func()        // told when Prepare begins
 
 	watched func() // who is told that something changed; nil for nobody
 	blind   bool   // it can not be watched
@@ -108,8 +110,12 @@ func (m *machine) Observe(context.Context) (stella.State, error) {
 
 func (m *machine) Prepare(ctx context.Context, _ stella.State, _ int64) error {
 	m.mu.Lock()
-	block, prepared, defect := m.block, m.prepared, m.panics == "prepare"
+	block, prepared, defect, fails := m.block, m.prepared, m.panics == "prepare", m.failPrepare
+	m.failPrepare = false
 	m.mu.Unlock()
+	if fails {
+		return errors.New("the disk is full")
+	}
 	if defect {
 		panic("index out of range in prepare")
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/git/gittest"
 )
 
 // A command is run with a fault at its n-th effect, for n = 1, 2, … until it
@@ -61,6 +62,10 @@ type scenario struct {
 	// after is what happens between the fault and the next start; nil for nothing.
 	after func(k *crashed)
 	modes []string
+	// wrecked: before the command nothing is whole, and stella can not say where
+	// the environment stands.
+	wrecked bool
+	sparse  int // how many times further apart effects are tried without -every-fault; 0 means 1
 	// end brings an environment that was reconciled to where all rounds end, and
 	// checks how it got there.
 	end func(k *crashed, first, second result)
@@ -95,6 +100,7 @@ func scenarios() []scenario {
 		{name: "rollback, again", verify: "  timeout: 20s\n", modes: all[:2], ready: readyToRollBack, after: (*crashed).again, end: (*crashed).rolledBack},
 		{name: "rollback, power cut", verify: "  timeout: 20s\n", modes: all[:1], ready: readyToRollBack, after: (*crashed).powerCut, end: (*crashed).rolledBack},
 		{name: "rollback, no state", verify: "  timeout: 20s\n", modes: all[:1], ready: readyToRollBack, after: (*crashed).loseState, end: (*crashed).rolledBack},
+		{name: "reset", verify: "  timeout: 20s\n", modes: all, wrecked: true, sparse: 2, ready: readyToReset, end: (*crashed).reset},
 	}
 }
 
@@ -124,7 +130,7 @@ func TestWhateverFailsAtAnyEffectTheEnvironmentConverges(t *testing.T) {
 			t.Parallel()
 			for j := range jobs {
 				t.Run(j.scenario.name+" "+j.mode, func(t *testing.T) {
-					effects := stride{j.first, sampleEvery, sampleLast}
+					effects := stride{j.first, sampleEvery * max(j.scenario.sparse, 1), sampleLast}
 					if *everyFault {
 						effects = stride{*firstEffect, 1, 10_000}
 					}
@@ -212,8 +218,10 @@ func (k *crashed) round(f fault) bool {
 	}
 	started, now := k.settle(), k.look()
 	k.before.mustLeadTo(k.t, now)
-	k.honest(first, now)
-	k.whole()
+	if !k.scenario.wrecked {
+		k.honest(first, now)
+		k.whole()
+	}
 	if k.scenario.after != nil {
 		k.scenario.after(k)
 		k.whole()
@@ -302,6 +310,50 @@ func (k *crashed) rolledBack(begun, then result) {
 		k.must("rollback", production, "--reason", "the enumerator asks again")
 	}
 	d := k.agreed(first)
+	k.runsDigestsOf(d)
+	k.commitsSince(1)
+	k.held(k.good)
+}
+
+// readyToReset has a new version verified and wrecked: its processes are ended,
+// the files of the app in Git are broken, and of the second target the release
+// and what is known of it are gone. The baseline is the first version.
+func readyToReset(k *crashed) []string {
+	k.t.Helper()
+	if all := k.deployments(); len(all) == 1 {
+		k.agreedOn(all[0])
+	}
+	k.good = k.next("")
+	k.must("deploy", production, "--artifact", k.pushed(k.good))
+	for _, target := range k.targets {
+		if err := ended(k.world, target); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	if err := gone("CURRENT", "services/web/current", "services/web/spec.json", "stella.version.json")(k.world, k.targets[1]); err != nil {
+		k.t.Fatal(err)
+	}
+	gittest.Seed(k.t, k.bare, map[string]string{composeFile: "services: [\n"})
+	return []string{"orch", "env", "reset", production, "--to-baseline", "--reason", "the enumerator asks"}
+}
+
+// reset: either the reset went on, or it never got to the branch, which can not
+// be deployed, and can be asked for again.
+func (k *crashed) reset(begun, then result) {
+	k.t.Helper()
+	if k.head() == k.before.main {
+		const canNot = 2
+		if begun.code == 0 || then.code != canNot {
+			k.t.Fatalf("at %q %s\nthen %s", k.fault.effect, begun, then)
+		}
+		k.must("orch", "env", "reset", production, "--to-baseline", "--reason", "the enumerator asks again")
+	} else if then.code != 0 {
+		k.t.Fatalf("at %q %s\nthen %s", k.fault.effect, begun, then)
+	}
+	d := k.agreed(first)
+	if d.Kind != stella.KindReset || d.Restores != "production-1" {
+		k.t.Errorf("at %q: %s is a %s to %q", k.fault.effect, d.ID, d.Kind, d.Restores)
+	}
 	k.runsDigestsOf(d)
 	k.commitsSince(1)
 	k.held(k.good)
