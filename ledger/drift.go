@@ -80,6 +80,16 @@ func (d Drift) isZero() bool {
 // Count is how many differences were last known.
 func (d Drift) Count() int { return len(d.Open) + d.Uncounted }
 
+// History are the findings as people read them: those that are open first, then
+// the others, the newest first.
+func (d Drift) History() []stella.DriftFinding {
+	all := append([]stella.DriftFinding{}, d.Open...)
+	for _, f := range slices.Backward(d.Ended) {
+		all = append(all, f)
+	}
+	return all
+}
+
 // find returns where a finding about the same difference is in Open.
 func (d Drift) find(f stella.DriftFinding) (int, bool) {
 	return slices.BinarySearchFunc(d.Open, f, stella.DriftFinding.Compare)

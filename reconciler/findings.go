@@ -111,15 +111,7 @@ func (e *Engine) DriftHistory(ctx context.Context, env stella.EnvName) ([]stella
 	if err != nil {
 		return nil, err
 	}
-	return history(b), nil
-}
-
-func history(b ledger.Book) []stella.DriftFinding {
-	all := append([]stella.DriftFinding{}, b.Drift.Open...)
-	for _, f := range slices.Backward(b.Drift.Ended) {
-		all = append(all, f)
-	}
-	return all
+	return b.Drift.History(), nil
 }
 
 // settles ends the findings that a deployment ended, once its outcome is in the

@@ -158,11 +158,12 @@ type DesiredSummary struct {
 	Components map[string]string `json:"components"`
 }
 
-// DriftSummary counts differences between the deployment in effect and live
+// DriftSummary says what is known of drift. It counts differences between the deployment in effect and live
 // state.
 type DriftSummary struct {
 	Count int        `json:"count"`
 	Since *time.Time `json:"since"` // null when there is none or it is not known
+	Mode  string     `json:"mode"`  // drift.mode of the environment; empty where its file can not be read
 }
 
 // Readiness says whether the environment could be rolled back now.

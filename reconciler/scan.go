@@ -108,7 +108,7 @@ func (s *Scan) found(open []stella.DriftFinding, uncounted int) {
 // write them where the target can tell.
 func (e *Engine) flapping(ctx context.Context, s *sight, open []stella.DriftFinding) []Flapping {
 	out := []Flapping{}
-	for _, f := range drift.Flaps(history(s.sc.book), acted(s.sc.book), e.cfg.Now()) {
+	for _, f := range drift.Flaps(s.sc.book.Drift.History(), acted(s.sc.book), e.cfg.Now()) {
 		for _, o := range open {
 			if o.Target == f.Target && o.Resource == f.Resource {
 				out = append(out, Flapping{

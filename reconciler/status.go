@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -38,7 +39,7 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	st := EnvironmentStatus{
 		Environment: sc.name, Sync: v.sync, Health: orUnknown(s.Health), Reason: v.reason,
 		SeenCommit: string(sc.branch.commit), FetchedAt: sc.at.UTC(), Desired: sc.summary(), Lock: lock, Holds: []stella.Hold{},
-		Drift: DriftSummary{Count: s.Drifted, Since: s.DriftSince}, Ready: readiness(sc.book), Targets: []TargetStatus{},
+		Drift: DriftSummary{Count: s.Drifted, Since: s.DriftSince, Mode: (&sight{sc: sc}).policy()}, Ready: readiness(sc.book), Targets: []TargetStatus{},
 	}
 	if frozen {
 		st.Reason = fmt.Sprintf("frozen by %s until %s: %s", lock.Holder, lock.ExpiresAt.UTC().Format(time.RFC3339), lock.Purpose)
@@ -62,8 +63,10 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	}
 	switch v.act {
 	case actNothing:
-		if st.Health == stella.HealthUnknown {
-			st.Reason = s.Reason // who stopped it, and why
+		if stopped := sc.book.State.Stopped; stopped != nil {
+			st.Reason = stoppedWords(*stopped)
+		} else if st.Health == stella.HealthUnknown {
+			st.Reason = s.Reason // who stopped it, and why, as an older stella wrote it
 		}
 	case actWait:
 		st.WaitingFor = v.reason
@@ -111,23 +114,41 @@ func (e *Engine) observe(ctx context.Context, sc *scene, st *EnvironmentStatus) 
 	at := sv.at.UTC()
 	st.ObservedAt = &at
 	results := e.check(ctx, sv, checks(sc.env, targetNames(sc.env), true))
-	count := 0
 	for _, s := range sv.sites {
-		t := sc.targetStatus(s, results, sv.at)
-		for _, c := range t.Changes {
-			if !c.Ignored {
-				count++
-			}
-		}
-		st.Targets = append(st.Targets, t)
+		st.Targets = append(st.Targets, sc.targetStatus(s, results, sv.at))
 	}
 	st.Health = overall(st.Targets, results)
-	st.Drift.Count = count
-	if count == 0 {
-		st.Drift.Since = nil
+	e.driftNow(ctx, sc, sv, &st.Drift)
+	if st.Sync == stella.Synced && st.Drift.Count > 0 && sc.book.State.Stopped == nil {
+		st.Reason = plural(st.Drift.Count, "difference") + " between what was deployed and what runs"
 	}
-	if st.Sync == stella.Synced && count > 0 {
-		st.Reason = plural(count, "difference") + " between what is wanted and what runs"
+}
+
+// driftNow counts what differs from the deployment in effect on the targets that
+// answered. Of the others it counts what is known.
+func (e *Engine) driftNow(ctx context.Context, sc *scene, sv *survey, d *DriftSummary) {
+	want, _, err := e.inEffect(ctx, sc)
+	if err != nil {
+		return
+	}
+	d.Count = 0
+	for _, s := range sv.sites {
+		for _, f := range sc.book.Drift.Open {
+			if s.err != nil && f.Target == s.spec.Name {
+				d.Count++
+			}
+		}
+		if s.err != nil || slices.Contains(sc.book.State.Owed, s.spec.Name) {
+			continue
+		}
+		for _, c := range compareSite(s, want.desired, want.env.Drift.Ignore, sv.at).Changes {
+			if !c.Ignored {
+				d.Count++
+			}
+		}
+	}
+	if d.Count == 0 {
+		d.Since = nil
 	}
 }
 

@@ -6,5 +6,5 @@ import "github.com/spf13/cobra"
 // is built: detect, history, ignore, adopt.
 func newDriftCmd(a *App) *cobra.Command {
 	return group("drift", "Drift, what runs and is not what was deployed: detect, history, ignore, adopt",
-		newDriftDetectCmd(a), newDriftIgnoreCmd(a), newDriftAdoptCmd(a))
+		newDriftDetectCmd(a), newDriftHistoryCmd(a), newDriftIgnoreCmd(a), newDriftAdoptCmd(a))
 }

@@ -163,6 +163,9 @@ func (f *fakeEngine) Status(_ context.Context, env stella.EnvName, observe bool)
 		Targets: []string{"web-1"}, Components: map[string]string{"api": oldImage}, From: "production-1", Reason: "5xx on web-1 only",
 		Since: &since, Until: &until, InEffect: true, Old: true,
 	}}
+	if n := b.Drift.Count(); n > 0 {
+		s.Drift = reconciler.DriftSummary{Count: n, Since: b.State.Summary.DriftSince, Mode: "report"}
+	}
 	if d, ok := b.Current(); ok {
 		d.Steps = nil
 		s.Current, s.Last = &d, &d

@@ -87,6 +87,9 @@ func documentCases() []documentCase {
 		{"locks-none", "orch locks list", 0, nil},
 		{"locks-acquire", "orch locks acquire production --reason migration", 0, nil},
 		{"locks-release", "orch locks release production", 0, func(f *fakeEngine) { f.lock(true) }},
+		{"drift-history", "drift history production", 0, (*fakeEngine).drifts},
+		{"drift-history-none", "drift history production", 0, nil},
+		{"why-drift", "why production", 0, (*fakeEngine).drifts},
 		{"holds-list", "orch holds list", 0, nil},
 		{"holds-release", "orch holds release production --reason fixed", 0, nil},
 		{"db-verify", "orch db verify", 0, nil},
@@ -222,7 +225,7 @@ func nullable(path string) bool {
 	for _, name := range []string{
 		".deployment", ".rollback", ".proposal", ".baseline", ".replaces", ".at", ".error", ".pin", ".lock", ".current", ".last", ".sticker",
 		".nextTry", ".driver", ".renewedAt", ".takeoverAt", ".undone[0].at", ".checkedAt", ".readyCheckedAt", ".verifiedAt",
-		".explanation", ".here", ".there", ".comparison", ".ignore", ".observedAt", ".finishedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt", ".until",
+		".explanation", ".here", ".there", ".comparison", ".ignore", ".observedAt", ".finishedAt", ".endedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt", ".until",
 	} {
 		if strings.HasSuffix(path, name) {
 			return true

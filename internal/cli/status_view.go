@@ -116,7 +116,10 @@ func driftWords(p *page, s reconciler.EnvironmentStatus) string {
 	if d.Since != nil {
 		words += " since " + p.moment(*d.Since)
 	}
-	return words
+	if d.Mode != "" {
+		words += ", mode " + d.Mode
+	}
+	return words + fmt.Sprintf(": run 'stella reconcile %s' to bring it back", s.Environment)
 }
 
 func driftStyle(d reconciler.DriftSummary) term.Style {
