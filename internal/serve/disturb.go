@@ -56,21 +56,29 @@ func (d *daemon) disturbed(name stella.EnvName) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	env := d.environments[name]
-	if env == nil || env.drift.off() || !env.drift.told.IsZero() {
+	if env == nil || env.drift.off() {
 		return
 	}
-	now := time.Now().Round(0)
-	env.drift.told, env.drift.next = env.drift.pace.next(now), time.Time{}
-	d.stir()
+	if env.drift.lookAt(env.drift.pace.next(time.Now().Round(0))) {
+		d.stir()
+	}
+}
+
+// lookAt has the environment scanned at a time, unless that is to be earlier
+// anyway.
+func (l *lookout) lookAt(at time.Time) bool {
+	if !l.told.IsZero() && !at.Before(l.told) {
+		return false
+	}
+	l.told, l.next = at, time.Time{}
+	return true
 }
 
 // look has the environment's targets watched anew and looked at once: what
 // happened before they were watched, nobody told of.
 func (l *lookout) look(now time.Time) {
-	l.blind, l.next = true, time.Time{}
-	if l.told.IsZero() {
-		l.told = l.pace.next(now)
-	}
+	l.blind = true
+	l.lookAt(l.pace.next(now))
 }
 
 func (l *lookout) stopWatching() {

@@ -430,3 +430,26 @@ func TestMetricsOfDriftAreForgottenWithTheEnvironment(t *testing.T) {
 		wantLines(t, "after", m, `stella_drift_flapping{environment="qa"} 1`)
 	})
 }
+
+// TestAHealThatIsPutOffIsComeBackTo also where no schedule would, and what is
+// told meanwhile does not wait for it.
+func TestAHealThatIsPutOffIsComeBackTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := scheduled("", "production")
+		b.scan = func(context.Context, stella.EnvName) (reconciler.Scan, error) {
+			if time.Since(b.start) > 20*time.Minute {
+				return reconciler.Scan{}, nil
+			}
+			return reconciler.Scan{NextHeal: time.Now().Add(6 * time.Minute)}, nil
+		}
+		stop := runWith(t, b, Config{})
+		defer stop()
+		time.Sleep(8 * time.Minute) // simulated
+		b.tell("production")
+		time.Sleep(time.Hour)
+		want := []time.Duration{0, 6 * time.Minute, 8 * time.Minute, 14 * time.Minute, 20 * time.Minute}
+		if got := b.scansOf("production"); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("scanned at %v, want %v", got, want)
+		}
+	})
+}

@@ -45,7 +45,7 @@ func (d *daemon) scan(ctx context.Context, j job) {
 	within, cancel := context.WithTimeoutCause(ctx, j.patience.most, late)
 	defer cancel()
 	ended := make(chan seen, 1)
-	go func() { ended <- d.lookAt(ctx, within, j) }()
+	go func() { ended <- d.observe(ctx, within, j) }()
 	select {
 	case s := <-ended:
 		d.scanned(ctx, j, begun, s)
@@ -65,9 +65,9 @@ func (d *daemon) scan(ctx context.Context, j job) {
 	}
 }
 
-// lookAt watches the targets anew where that is due and scans. A panic in it is
+// observe watches the targets anew where that is due and scans. A panic in it is
 // that environment's error and nobody else's.
-func (d *daemon) lookAt(ctx, within context.Context, j job) (s seen) {
+func (d *daemon) observe(ctx, within context.Context, j job) (s seen) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.err = panicked(p)
@@ -95,13 +95,17 @@ func (d *daemon) scanned(ctx context.Context, j job, begun time.Time, s seen) {
 	l := &env.drift
 	l.scanning, env.busy = false, false
 	d.noteScan(j.name, l.policy.Schedule, l.began)
+	now := time.Now().Round(0)
 	switch {
 	case s.whole():
 		l.retry = nil
-	case j.because == becauseOfEvent && l.told.IsZero() && ctx.Err() == nil:
+	case j.because == becauseOfEvent && ctx.Err() == nil:
 		// No schedule need come after it, and the target said that something
 		// changed.
-		l.told, l.next = time.Now().Round(0).Add(l.later()), time.Time{}
+		l.lookAt(now.Add(l.later()))
+	}
+	if s.NextHeal.After(now) {
+		l.lookAt(s.NextHeal.Round(0)) // what was put off, nobody else comes back to
 	}
 	if env.wanted {
 		env.wanted = false
