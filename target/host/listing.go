@@ -65,23 +65,26 @@ func listRelease(ctx context.Context, dir string, rel releaseFile) (listing, err
 // statListing digests what stat(2) says of a release. No file is opened.
 func statListing(ctx context.Context, dir string, rel releaseFile) (stella.Digest, error) {
 	h := sha256.New()
-	err := eachFile(ctx, dir, rel, func(name string, fi fs.FileInfo) error {
-		_, err := fmt.Fprintf(h, "%q %s\n", name, statLine(fi))
-		return err
-	})
+	err := statTree(ctx, dir, ownFiles(dir, rel), h)
 	return sumOf(h.Sum(nil)), err
 }
 
 func sumOf(sum []byte) stella.Digest { return stella.Digest("sha256:" + hex.EncodeToString(sum)) }
 
+// ownFiles are the paths of a release's files that are not part of its listing.
+func ownFiles(dir string, rel releaseFile) map[string]bool {
+	own := map[string]bool{filepath.Join(dir, sealName): true, filepath.Join(dir, listName): true}
+	for _, c := range rel.Configs {
+		own[configPath(dir, c)] = true
+	}
+	return own
+}
+
 // eachFile calls fn for everything in a release but its seal, its list and its
 // config files, which are compared with digests of their own. Names begin with a
 // slash.
 func eachFile(ctx context.Context, dir string, rel releaseFile, fn func(name string, fi fs.FileInfo) error) error {
-	skip := map[string]bool{filepath.Join(dir, sealName): true, filepath.Join(dir, listName): true}
-	for _, c := range rel.Configs {
-		skip[configPath(dir, c)] = true
-	}
+	skip := ownFiles(dir, rel)
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && path != dir:

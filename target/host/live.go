@@ -131,6 +131,14 @@ func (h *Host) livePorts(l *liveService) error {
 	if err != nil {
 		return err
 	}
+	// Whose they are is asked only of those that may be on a wrong address: it
+	// takes a look at every descriptor of the machine.
+	all = slices.DeleteFunc(all, func(l listener) bool {
+		return !slices.ContainsFunc(svc.ports, func(p port) bool { return p.elsewhere(l.port) })
+	})
+	if len(all) == 0 {
+		return nil
+	}
 	owners := socketOwners(all)
 	mine := append(descendants(process.PID), process.PID)
 	ports, _ := l.resource.Fields["ports"].([]any)
@@ -140,7 +148,7 @@ func (h *Host) livePorts(l *liveService) error {
 			if pid, ok := owners[got.inode]; !ok || !slices.Contains(mine, pid) {
 				continue
 			}
-			if want.ip.IsValid() && got.port.number == want.number && got.port.protocol == want.protocol && got.port.ip != want.ip {
+			if want.elsewhere(got.port) {
 				fields, _ := ports[i].(map[string]any)
 				fields = maps.Clone(fields)
 				fields["hostIP"] = anyAddress(got.port)

@@ -35,6 +35,12 @@ func (p port) overlaps(o port) bool {
 	return p.number == o.number && p.protocol == o.protocol && (!p.ip.IsValid() || !o.ip.IsValid() || p.ip == o.ip)
 }
 
+// elsewhere reports whether got is the port on another address than the one that
+// was asked for.
+func (p port) elsewhere(got port) bool {
+	return p.ip.IsValid() && got.number == p.number && got.protocol == p.protocol && got.ip != p.ip
+}
+
 func parsePorts(where string, in []portFields) ([]port, error) {
 	var out []port
 	for _, f := range in {

@@ -93,14 +93,16 @@ func awaitPidfd(ctx context.Context, p durable.Process) (ended, ok bool) {
 	return err == nil, err == nil || ctx.Err() != nil
 }
 
-// statLine is what of a file changes whenever its content or its permissions
-// do: nobody can set the change time.
+// statLine is what of a file changes whenever its content, its owner or its
+// permissions do.
 func statLine(fi fs.FileInfo) string {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {
 		return ""
 	}
-	return fmt.Sprintf("%o %d %d.%d %d.%d %d", st.Mode, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec, st.Ino)
+	return string(appendStat(nil, statNumbers{
+		mode: uint64(st.Mode), size: st.Size, mtime: unix.Timespec(st.Mtim), ctime: unix.Timespec(st.Ctim), inode: st.Ino,
+	}))
 }
 
 // syncAll makes everything on the file system that holds dir durable, in one

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"syscall"
@@ -48,5 +49,7 @@ func mountRoot(furnishing) error                      { return supported() }
 func (p program) fork([3]*os.File, bool) (int, error) { return 0, supported() }
 
 func awaitPidfd(context.Context, durable.Process) (ended, ok bool) { return false, false }
+
+func statTree(context.Context, string, map[string]bool, hash.Hash) error { return supported() }
 
 func freeBytes(string) (int64, error) { return 0, supported() }
