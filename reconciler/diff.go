@@ -108,6 +108,9 @@ func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
 	if d.Error = sc.lastSeen(); broken != nil {
 		d.Error = broken.Error()
 	}
+	if stopped := sc.book.State.Stopped; stopped != nil {
+		d.Notes = append(d.Notes, stoppedWords(*stopped))
+	}
 	if req.Explain {
 		d.explain(want.env.Drift.Ignore, e.cfg.Now())
 	}

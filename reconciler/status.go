@@ -21,10 +21,23 @@ func (e *Engine) Status(ctx context.Context, env stella.EnvName, observe bool) (
 		return EnvironmentStatus{}, err
 	}
 	st := e.statusOf(sc)
-	if observe && sc.env != nil {
+	if sc = e.comparable(ctx, sc); observe && sc.env != nil {
 		e.observe(ctx, sc, &st)
 	}
 	return st, nil
+}
+
+// comparable is a scene of which can be told what should run: where what is
+// wanted is invalid, that is still the deployment in effect, as in a diff.
+func (e *Engine) comparable(ctx context.Context, sc *scene) *scene {
+	if sc.invalid == nil {
+		return sc
+	}
+	in, _, err := e.inEffect(ctx, sc)
+	if err != nil {
+		return sc
+	}
+	return &scene{source: in, branch: sc.branch, ledger: sc.ledger, book: sc.book}
 }
 
 // statusOf is what Git and the ledger say.

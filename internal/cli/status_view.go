@@ -46,12 +46,22 @@ func writeStatusHead(p *page, s reconciler.EnvironmentStatus) {
 		field{label: "last deployment", value: lastDeployment(p, s)},
 		field{label: "pinned to", value: pinned(s.Pin), style: term.Warn},
 		field{label: "drift", value: driftWords(p, s), style: driftStyle(s.Drift)},
+		field{label: "differs", value: differsWords(s)},
 		field{label: "rollback", value: readyWords(p, s.Ready), style: readyStyle(s.Ready)},
 		field{label: "lock", value: lockWords(p, s.Lock), style: term.Warn},
 		field{label: "fetched", value: p.moment(s.FetchedAt)},
 		field{label: "observed", value: p.instant(s.ObservedAt)},
 		field{label: "next try", value: p.instant(s.NextTry)},
 	)
+}
+
+// differsWords name the command that shows what an environment is not as wanted
+// in; nothing where it is.
+func differsWords(s reconciler.EnvironmentStatus) string {
+	if s.Sync == stella.Synced && s.Drift.Count == 0 {
+		return ""
+	}
+	return fmt.Sprintf("run 'stella orch env config diff %s' to see in what", s.Environment)
 }
 
 // worse is the style that a person must see of the two.
