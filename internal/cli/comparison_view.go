@@ -34,7 +34,7 @@ func writeComparison(p *page, d reconciler.Diff, explain bool) {
 	writePlaces(p, d)
 	if n := len(c.Differences) - len(counted); n > 0 && !explain {
 		p.b.WriteByte('\n')
-		p.line(term.Dim, "%s intended: '--explain' shows what and why", count(n, "difference"))
+		p.wrapped(term.Dim, "", count(n, "intended difference")+": '--explain' shows what and why")
 	}
 	writeExpired(p, d.Expired)
 }

@@ -249,10 +249,10 @@ func writeDifferences(p *page, s sides, t reconciler.TargetDiff, explain bool) {
 		}
 	}
 	if shown > mostDifferences && !p.wide {
-		p.indented(term.Dim, "and %d more: '-o wide' shows them", shown-mostDifferences)
+		p.wrapped(term.Dim, indent, fmt.Sprintf("and %d more: '-o wide' shows them", shown-mostDifferences))
 	}
 	if ignored > 0 {
-		p.indented(term.Dim, "%s: '-o wide' shows what and why", count(ignored, "ignored difference"))
+		p.wrapped(term.Dim, indent, count(ignored, "ignored difference")+": '-o wide' shows what and why")
 	}
 }
 
@@ -278,7 +278,7 @@ func writeFiles(p *page, d reconciler.Diff) {
 	p.wrapped(term.Bold, "", title)
 	for i, f := range d.Files {
 		if i >= mostFiles && !p.wide {
-			p.indented(term.Dim, "and %s more: '-o wide' shows them", count(len(d.Files)-i, "file"))
+			p.wrapped(term.Dim, indent, fmt.Sprintf("and %s more: '-o wide' shows them", count(len(d.Files)-i, "file")))
 			return
 		}
 		p.indented(term.Plain, "%s %s", f.Op, f.Path)
@@ -293,7 +293,8 @@ func writeExpired(p *page, rules []drift.Cover) {
 	if len(rules) == 0 {
 		return
 	}
-	p.heading("Rules that expired: what they covered counts again")
+	p.b.WriteByte('\n')
+	p.wrapped(term.Bold, "", "Rules that expired: what they covered counts again")
 	for _, r := range rules {
 		p.wrapped(term.Warn, indent, r.String())
 	}

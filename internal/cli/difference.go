@@ -60,10 +60,12 @@ func writeDifference(p *page, s sides, c stella.Change) {
 		unified(p, before+indent, textDiff(s, text))
 	} else if line := lead + s.words(p, c); p.width == 0 || utf8.RuneCountInString(before+line) <= p.width {
 		put(style, line)
+	} else if put(style, strings.TrimSuffix(lead, ": ")); c.Secret {
+		p.wrapped(style, before+indent, s.words(p, c))
 	} else {
-		put(style, strings.TrimSuffix(lead, ": "))
-		for _, v := range s.values(c) {
-			put(style, indent+fmt.Sprintf("%-*s  %s", max(len(s.one), len(s.other)), v.label, shown(p, v.value, len(before)+len(indent)+max(len(s.one), len(s.other))+2)))
+		label := max(len(s.one), len(s.other))
+		for i, text := range s.beside(p, c, len(before)+len(indent)+label+2) {
+			put(style, indent+fmt.Sprintf("%-*s  %s", label, []string{s.one, s.other}[i], text))
 		}
 	}
 	if c.Reason != "" {
@@ -118,21 +120,21 @@ func (s sides) words(p *page, c stella.Change) string {
 	return fmt.Sprintf(s.both, shown(p, c.Desired, 0), shown(p, c.Live, 0))
 }
 
-type labelled struct {
-	label string
-	value any
-}
-
-// values are those that a difference has, each with its side.
-func (s sides) values(c stella.Change) []labelled {
-	switch c.Class {
-	case stella.Missing:
-		return []labelled{{s.one, c.Desired}, {s.other, "nothing"}}
-	case stella.Extra:
-		return []labelled{{s.one, "nothing"}, {s.other, c.Live}}
-	case stella.Modified:
+// beside are the two values, one below the other, cut to fit. What would look
+// the same then is not cut.
+func (s sides) beside(p *page, c stella.Change, left int) []string {
+	one, other := c.Desired, c.Live
+	if c.Class == stella.Missing {
+		other = "nothing"
 	}
-	return []labelled{{s.one, c.Desired}, {s.other, c.Live}}
+	if c.Class == stella.Extra {
+		one = "nothing"
+	}
+	a, b := shown(p, one, left), shown(p, other, left)
+	if a == b || c.Path == "/image" {
+		a, b = shown(p, one, 0), shown(p, other, 0)
+	}
+	return []string{a, b}
 }
 
 // shown is a value in one line that fits beside what stands left of it; left is
