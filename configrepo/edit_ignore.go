@@ -30,6 +30,9 @@ const environmentFileName = "environment.yaml"
 // ErrInvalid where a rule could not be read again or where src is written in a
 // way that can not be edited.
 func AddIgnores(src []byte, p *Project, env stella.EnvName, rules []drift.Ignore, now time.Time) ([]byte, error) {
+	if slices.ContainsFunc(rules, func(r drift.Ignore) bool { return r.Resource == "" }) {
+		return nil, fmt.Errorf("%w: a rule that names no resource covers every one", stella.ErrInvalid)
+	}
 	e, err := openEnvironment(src, p, env)
 	if err != nil {
 		return nil, err
