@@ -24,7 +24,7 @@ func (e *Engine) ListBaselines(ctx context.Context, env stella.EnvName) ([]Basel
 	if env == "" {
 		return e.presentBaselines(ctx)
 	}
-	h, _, err := e.chosen(ctx, []stella.EnvName{env})
+	h, _, err := e.chosen(ctx, e.fetchOrSeen, []stella.EnvName{env})
 	if err != nil {
 		return nil, err
 	}

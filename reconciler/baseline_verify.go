@@ -35,7 +35,7 @@ func (e *Engine) ShowBaseline(ctx context.Context, env stella.EnvName) (Baseline
 // a check of its freshness goes by.
 func (e *Engine) VerifyBaselines(ctx context.Context, envs ...stella.EnvName) (all []BaselineReport, without []stella.EnvName, err error) {
 	named := len(envs) > 0
-	h, envs, err := e.chosen(ctx, envs)
+	h, envs, err := e.chosen(ctx, e.fetchOrSeen, envs)
 	if err != nil {
 		return nil, nil, err
 	}

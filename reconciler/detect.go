@@ -29,7 +29,7 @@ const maxLooked = 8
 // with the reason; a name that the branch does not have is an error of class
 // stella.ErrNotFound.
 func (e *Engine) Detect(ctx context.Context, req DetectRequest) ([]Diff, error) {
-	h, envs, err := e.chosen(ctx, req.Environments)
+	h, envs, err := e.chosen(ctx, e.fetchOrSeen, req.Environments)
 	if err != nil {
 		return nil, err
 	}

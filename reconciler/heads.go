@@ -13,6 +13,7 @@ import (
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
+	"github.com/stella-ops/stella/internal/git"
 )
 
 // Heads is what the branch asks for, and how far the ledgers are, told by ids
@@ -29,7 +30,9 @@ type Heads struct {
 type standing struct {
 	mu     sync.Mutex // guards what follows
 	commit string
-	around string // what environments may depend on outside their directories
+	at     time.Time         // when the remote was asked
+	refs   map[string]git.ID // what it listed
+	around string            // what environments may depend on outside their directories
 	asked  map[stella.EnvName]asked
 }
 
@@ -89,9 +92,34 @@ func (e *Engine) DriftPolicies(ctx context.Context) (map[stella.EnvName]configre
 	return out, nil
 }
 
+// lately is how old a poll may be for a look at drift to go by it: what it finds
+// is recorded, and brought back, only where nothing moved meanwhile.
+const lately = 2 * time.Minute
+
+// lookLately is glimpse for who comes often. Where a poll found, not long ago,
+// that this machine has all there is of an environment, the remote is not asked
+// again.
+func (e *Engine) lookLately(ctx context.Context, env stella.EnvName) (*scene, error) {
+	e.standing.mu.Lock()
+	commit, listed, at := e.standing.commit, e.standing.refs, e.standing.at
+	e.standing.mu.Unlock()
+	if commit == "" || time.Since(at) > lately {
+		return e.glimpse(ctx, env)
+	}
+	h, err := e.seen(ctx)
+	if err != nil || string(h.commit) != commit {
+		return e.glimpse(ctx, env)
+	}
+	if ref := ledgerRef(h.project.LedgerRef, env); h.refs[ref] == "" || h.refs[ref] != listed[ref] {
+		return e.glimpse(ctx, env)
+	}
+	return e.sceneAt(ctx, h, env)
+}
+
 // follow reads what changed between the head that was read last and this one.
 // The caller has s.mu.
 func (s *standing) follow(ctx context.Context, h *head) error {
+	s.at, s.refs = time.Now(), h.refs
 	if s.commit == string(h.commit) {
 		return nil
 	}

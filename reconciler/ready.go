@@ -45,7 +45,7 @@ func (e *Engine) CheckReady(ctx context.Context, envs ...stella.EnvName) ([]Envi
 }
 
 func (e *Engine) ready(ctx context.Context, envs []stella.EnvName, each func(context.Context, *scene, EnvironmentReadiness)) ([]EnvironmentReadiness, error) {
-	h, envs, err := e.chosen(ctx, envs)
+	h, envs, err := e.chosen(ctx, e.fetch, envs)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +67,9 @@ func (e *Engine) ready(ctx context.Context, envs []stella.EnvName, each func(con
 }
 
 // chosen fetches the environments that are named, or all, with their ledgers.
-func (e *Engine) chosen(ctx context.Context, envs []stella.EnvName) (*head, []stella.EnvName, error) {
+func (e *Engine) chosen(ctx context.Context, fetch fetching, envs []stella.EnvName) (*head, []stella.EnvName, error) {
 	if len(envs) == 0 {
-		h, refs, err := e.names(ctx, e.fetch)
+		h, refs, err := e.names(ctx, fetch)
 		for _, r := range refs {
 			envs = append(envs, r.Name)
 		}
@@ -80,7 +80,7 @@ func (e *Engine) chosen(ctx context.Context, envs []stella.EnvName) (*head, []st
 			return nil, nil, err
 		}
 	}
-	h, err := e.fetch(ctx, envs...)
+	h, err := fetch(ctx, envs...)
 	if err != nil {
 		return nil, nil, err
 	}

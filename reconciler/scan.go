@@ -64,7 +64,7 @@ func (e *Engine) Scan(ctx context.Context, env stella.EnvName) (Scan, error) {
 
 func (e *Engine) scan(ctx context.Context, env stella.EnvName) (Scan, error) {
 	out := Scan{Diff: nothingSeen(env), Open: []stella.DriftFinding{}, Opened: []stella.DriftFinding{}, Ended: []stella.DriftFinding{}, Flapping: []Flapping{}}
-	sc, err := e.look(ctx, env)
+	sc, err := e.lookLately(ctx, env)
 	if err != nil {
 		out.Diff.Error = err.Error()
 		return out, err

@@ -570,3 +570,55 @@ func TestAScanEndsWithItsContext(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestAScanGoesByThePollBeforeIt: a thousand environments that are looked at
+// every five minutes must not ask the Git host a thousand times.
+func TestAScanGoesByThePollBeforeIt(t *testing.T) {
+	w := drifting(t, "report")
+	asked := 0
+	e := reconciler.New(w.config("serve", func(ev reconciler.Event) {
+		if _, ok := ev.(reconciler.Unfetched); ok {
+			asked++
+		}
+	}))
+	if _, err := e.Status(t.Context(), prod, false); err != nil { // this machine has its ledger
+		t.Fatal(err)
+	}
+	scan := func() reconciler.Scan {
+		t.Helper()
+		s, err := e.Scan(t.Context(), prod)
+		if err != nil || s.Diff.Error != "" {
+			t.Fatal(err, s.Diff.Error)
+		}
+		return s
+	}
+	if _, err := e.Heads(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	restore := w.cutOff()
+	if s := scan(); asked != 0 || s.Diff.Drifted || s.NotHealed != "" {
+		t.Errorf("it asked %d times: %+v", asked, s)
+	}
+	w.tamper("a", "image", "r.example.com/shop/web:x@"+string(digestOf("x")))
+	if s := scan(); !s.Diff.Drifted || s.NotHealed == "" {
+		t.Errorf("without Git it is seen and can not be recorded: %+v", s)
+	}
+	restore()
+	// What somebody else wrote since the poll is fetched.
+	if _, err := e.Heads(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := scan(); len(s.Opened) == 0 {
+		t.Errorf("%+v", s)
+	}
+	if _, err := w.LiftHold(t.Context(), prod, "", "none"); err == nil {
+		t.Fatal("there was a hold")
+	}
+	w.mustDeploy("b")
+	if _, err := e.Heads(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := scan(); s.Diff.Against != "prod-2" || s.Diff.Drifted {
+		t.Errorf("the deployment of another process is not known: %+v", s.Diff)
+	}
+}
