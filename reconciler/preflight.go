@@ -135,7 +135,7 @@ func asShown(p Plan, o Options) error {
 	if o.Shown == nil || p.Tree == o.Shown.Tree && slices.Equal(p.Reverts, o.Shown.Reverts) {
 		return nil
 	}
-	err := fmt.Errorf("%s changed meanwhile: the rollback that was shown leads to release %s and undoes %d commits, now it would lead to %s and undo %d: %w",
+	err := fmt.Errorf("%s changed meanwhile: what was shown leads to release %s and undoes %d commits, now it would lead to %s and undo %d: %w",
 		p.Environment, o.Shown.Release, len(o.Shown.Reverts), p.Release, len(p.Reverts), stella.ErrConflict)
 	return stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", p.Environment))
 }
