@@ -245,6 +245,10 @@ func TestIgnore(t *testing.T) {
 			[]drift.Ignore{{Resource: "service/api", Path: "/environment/A", Reason: "r", Until: now.Add(1)}},
 			[]string{a + " ignored (r)", level, web},
 		},
+		{"the first of two rules in force says why", []drift.Ignore{
+			{Resource: "service/api", Path: "/environment/A", Reason: "first"},
+			{Resource: "*/*", Path: "/environment/A", Reason: "second"},
+		}, []string{a + " ignored (first)", level, web}},
 		{"a rule in force wins over an expired one", []drift.Ignore{
 			{Resource: "service/api", Path: "/environment/A", Reason: "old", Until: now.Add(-time.Hour)},
 			{Resource: "service/api", Path: "/environment/A", Reason: "new"},
@@ -317,5 +321,16 @@ func TestRedact(t *testing.T) {
 	plain := stella.Resource{ID: "service/api", Fields: map[string]any{"a": "x"}}
 	if diff := cmp.Diff(plain, drift.Redact(plain)); diff != "" {
 		t.Errorf("nothing is secret, and yet\n%s", diff)
+	}
+}
+
+func TestAResourceWithoutFieldsIsEmpty(t *testing.T) {
+	bare := stella.State{Resources: []stella.Resource{{ID: "volume/a"}}}
+	if got := drift.Compare(bare, state(t, `{"volume/a":{}}`), nil, now); len(got) != 0 {
+		t.Errorf("no fields and none: %v", lines(got))
+	}
+	want := []string{`volume/a missing  [{},null] critical`}
+	if diff := cmp.Diff(want, lines(drift.Compare(bare, stella.State{}, nil, now))); diff != "" {
+		t.Errorf("changes (-want +got)\n%s", diff)
 	}
 }

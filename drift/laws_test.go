@@ -20,7 +20,7 @@ import (
 // that anyone asked for.
 func TestFormattingNeverMatters(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
+		d, l := genPair(t)
 		again, err := drift.Value(rewritten(t, d))
 		if err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func rewritten(t *rapid.T, s stella.State) json.RawMessage {
 // same, and in which order rules are written changes at most the words.
 func TestARuleHidesWhatItSaysAndNothingElse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
+		d, l := genPair(t)
 		rules := rapid.SliceOfN(genIgnore(), 0, 4).Draw(t, "ignores")
 		bare, got := drift.Compare(d, l, nil, now), drift.Compare(d, l, rules, now)
 		turned := drift.Compare(d, l, rapid.Permutation(rules).Draw(t, "other order"), now)
@@ -120,7 +120,7 @@ func TestARuleHidesWhatItSaysAndNothingElse(t *testing.T) {
 		for i, c := range got {
 			want := bare[i].Ignored // by what needs no rule
 			for _, ig := range rules {
-				want = want || !ig.Expired(now) && naiveCovers(ig, c)
+				want = want || !ig.Until.Equal(now) && naiveCovers(ig, c)
 			}
 			if c.Ignored != want || turned[i].Ignored != want {
 				t.Fatalf("ignored: %v, %v in another order, want %v: %v", c.Ignored, turned[i].Ignored, want, lines(got[i:i+1]))
@@ -132,13 +132,13 @@ func TestARuleHidesWhatItSaysAndNothingElse(t *testing.T) {
 // The explanation agrees with the change, by whatever rules.
 func TestTheExplanationAgreesWithTheChange(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
+		d, l := genPair(t)
 		rules := rapid.SliceOfN(genIgnore(), 0, 4).Draw(t, "ignores")
 		changes := drift.Compare(d, l, rules, now)
 		for _, c := range changes {
 			x := drift.Explain(c, drift.Terms{Ignores: rules, Now: now})
 			inForce := x.Ignore != nil && !x.Ignore.Expired
-			if c.Ignored != inForce || (c.Reason != "") != (x.Ignore != nil) {
+			if c.Ignored != inForce || (c.Reason != "") != (x.Ignore != nil) || x.Ignore != nil && !strings.HasSuffix(c.Reason, x.Ignore.Reason) {
 				t.Fatalf("change %v, explanation %+v", lines([]stella.Change{c}), x)
 			}
 			if !strings.HasPrefix(x.Words[1], "It is "+string(c.Severity)+" by the rule \""+x.Rule+"\"") || len(x.Words) != 3 {
@@ -153,7 +153,7 @@ func TestTheExplanationAgreesWithTheChange(t *testing.T) {
 			}
 		}
 		for _, ig := range drift.Unused(rules, changes, now) {
-			if ig.Expired(now) || slices.ContainsFunc(changes, func(c stella.Change) bool { return naiveCovers(ig, c) }) {
+			if ig.Until.Equal(now) || slices.ContainsFunc(changes, func(c stella.Change) bool { return naiveCovers(ig, c) }) {
 				t.Fatalf("%+v is not unused", ig)
 			}
 		}
@@ -164,7 +164,7 @@ func TestTheExplanationAgreesWithTheChange(t *testing.T) {
 // with no other, so that what one resource is never depends on the others.
 func TestResourcesAreComparedOneByOne(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
+		d, l := genPair(t)
 		var one []stella.Change
 		for _, id := range []stella.ResourceID{"service/api", "service/web", "volume/data"} {
 			one = append(one, drift.Compare(only(d, id), only(l, id), nil, now)...)
@@ -186,7 +186,7 @@ func only(s stella.State, id stella.ResourceID) stella.State {
 // Of resources with equal ids the first counts, wherever the others stand.
 func TestTheFirstOfItsNameCounts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
+		d, l := genPair(t)
 		want := drift.Compare(d, l, nil, now)
 		for _, s := range []*stella.State{&d, &l} {
 			for range rapid.IntRange(0, 20).Draw(t, "more") {
@@ -200,6 +200,48 @@ func TestTheFirstOfItsNameCounts(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, drift.Compare(d, l, nil, now)); diff != "" {
 			t.Fatalf("changes (-want +got)\n%s", diff)
+		}
+	})
+}
+
+// What is secret is hidden, and nothing besides: every value is shown as a plain
+// reading of the pointers has it.
+func TestWhatIsNoSecretIsShown(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d, l := genPair(t)
+		pointers := genPointers(t, d, l)
+		for i := range d.Resources {
+			d.Resources[i].Secrets = pointers
+		}
+		for i := range l.Resources {
+			// One side is enough where there are both.
+			if _, both := d.Resource(l.Resources[i].ID); !both {
+				l.Resources[i].Secrets = pointers
+			}
+		}
+		for _, c := range drift.Compare(d, l, nil, now) {
+			secret := false
+			for _, side := range []struct {
+				state  stella.State
+				says   any
+				absent stella.Class
+			}{{d, c.Desired, stella.Extra}, {l, c.Live, stella.Missing}} {
+				var want any
+				if c.Class != side.absent {
+					r, _ := side.state.Resource(c.Resource)
+					v, _ := drift.Lookup(any(r.Fields), c.Path)
+					at, _ := naivePointer(c.Path)
+					var hides bool
+					want, hides = naiveShow(v, at, pointers)
+					secret = secret || hides
+				}
+				if diff := cmp.Diff(want, side.says); diff != "" {
+					t.Fatalf("secrets %q, %s %s%s (-want +got)\n%s", pointers, c.Class, c.Resource, c.Path, diff)
+				}
+			}
+			if c.Secret != secret {
+				t.Fatalf("secrets %q: %v", pointers, lines([]stella.Change{c}))
+			}
 		}
 	})
 }

@@ -3,6 +3,7 @@ package drift_test
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/stella-ops/stella"
@@ -62,6 +63,29 @@ func naiveMatch(pattern, name string) bool {
 	re := regexp.QuoteMeta(pattern)
 	re = strings.ReplaceAll(strings.ReplaceAll(re, `\*`, `[^/]*`), `\?`, `[^/]`)
 	return regexp.MustCompile(`^(?s:` + re + `)$`).MatchString(name)
+}
+
+// naiveShow is a value at a place as it may be seen: hidden where a secret is
+// there or above, and, unless it is a map, where one is below.
+func naiveShow(v any, at, secrets []string) (shown any, hides bool) {
+	m, isMap := v.(map[string]any)
+	for _, p := range secrets {
+		s, _ := naivePointer(p)
+		n := min(len(s), len(at))
+		if slices.Equal(s[:n], at[:n]) && (len(s) <= len(at) || !isMap) {
+			return stella.SecretChanged, true
+		}
+	}
+	if !isMap {
+		return v, false
+	}
+	out := map[string]any{}
+	for k, val := range m {
+		s, h := naiveShow(val, append(slices.Clip(at), k), secrets)
+		out[k] = s
+		hides = hides || h
+	}
+	return out, hides
 }
 
 func validText(s string) bool { return strings.ToValidUTF8(s, "?") == s }

@@ -3,10 +3,12 @@ package drift_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -62,17 +64,119 @@ func genState() *rapid.Generator[stella.State] {
 	})
 }
 
+// genPair is two states: unrelated ones, or one and what a few edits made of it,
+// so that they differ in few places and deep down.
+func genPair(t *rapid.T) (desired, live stella.State) {
+	desired = genState().Draw(t, "desired")
+	if rapid.IntRange(0, 2).Draw(t, "related") == 0 {
+		return desired, genState().Draw(t, "live")
+	}
+	live = clone(desired)
+	for range rapid.IntRange(0, 4).Draw(t, "edits") {
+		if len(live.Resources) > 0 {
+			r := rapid.SampledFrom(live.Resources).Draw(t, "edited")
+			edit(t, r.Fields)
+		}
+	}
+	return desired, live
+}
+
+// edit changes one thing somewhere in v, which is a map or a list.
+func edit(t *rapid.T, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		keys := slices.Sorted(maps.Keys(v))
+		if len(keys) == 0 || rapid.IntRange(0, 4).Draw(t, "add") == 0 {
+			v[genKey().Draw(t, "key")] = genValue(1).Draw(t, "value")
+			return
+		}
+		k := rapid.SampledFrom(keys).Draw(t, "key")
+		switch rapid.SampledFrom([]string{"in", "in", "set", "delete"}).Draw(t, "edit") {
+		case "in":
+			if isContainer(v[k]) {
+				edit(t, v[k])
+				return
+			}
+			v[k] = genValue(1).Draw(t, "value")
+		case "set":
+			v[k] = genValue(2).Draw(t, "value")
+		default:
+			delete(v, k)
+		}
+	case []any:
+		if len(v) == 0 {
+			return
+		}
+		i := rapid.IntRange(0, len(v)-1).Draw(t, "index")
+		if isContainer(v[i]) {
+			edit(t, v[i])
+			return
+		}
+		v[i] = genValue(1).Draw(t, "value")
+	}
+}
+
+func isContainer(v any) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		return true
+	case []any:
+		return len(v) > 0
+	}
+	return false
+}
+
+// genPointer is a pointer that often leads somewhere in the state, and is never
+// the empty one.
+func genPointer(t *rapid.T, s stella.State) string {
+	var at []string
+	if len(s.Resources) > 0 && rapid.IntRange(0, 4).Draw(t, "anywhere") > 0 {
+		v := any(rapid.SampledFrom(s.Resources).Draw(t, "resource").Fields)
+		for range rapid.IntRange(1, 4).Draw(t, "depth") {
+			keys := keysOf(v)
+			if len(keys) == 0 {
+				break
+			}
+			at = append(at, rapid.SampledFrom(keys).Draw(t, "key"))
+			v, _ = drift.Lookup(v, drift.Pointer(at[len(at)-1]))
+		}
+	}
+	if len(at) == 0 {
+		at = rapid.SliceOfN(genKey(), 1, 3).Draw(t, "pointer")
+	}
+	return drift.Pointer(at...)
+}
+
+func keysOf(v any) (keys []string) {
+	switch v := v.(type) {
+	case map[string]any:
+		return slices.Sorted(maps.Keys(v))
+	case []any:
+		for i := range v {
+			keys = append(keys, strconv.Itoa(i))
+		}
+	}
+	return keys
+}
+
+func genPointers(t *rapid.T, d, l stella.State) []string {
+	var all []string
+	for range rapid.IntRange(1, 3).Draw(t, "secrets") {
+		all = append(all, genPointer(t, []stella.State{d, l}[rapid.IntRange(0, 1).Draw(t, "of")]))
+	}
+	return all
+}
+
+// genIgnore is a rule that has no end, that ended this moment, or that ends the
+// next.
 func genIgnore() *rapid.Generator[drift.Ignore] {
 	return rapid.Custom(func(t *rapid.T) drift.Ignore {
-		ig := drift.Ignore{
-			Resource: rapid.SampledFrom([]string{"service/api", "service/*", "*/*", "volume/*", "["}).Draw(t, "resource"),
+		return drift.Ignore{
+			Resource: rapid.SampledFrom([]string{"service/api", "service/*", "*/*", "volume/*", "service/?pi", "["}).Draw(t, "resource"),
 			Path:     drift.Pointer(rapid.SliceOfN(genKey(), 0, 2).Draw(t, "path")...),
-			Reason:   "because",
+			Reason:   rapid.SampledFrom([]string{"one", "two", "three"}).Draw(t, "reason"),
+			Until:    rapid.SampledFrom([]time.Time{{}, now, now.Add(1)}).Draw(t, "until"),
 		}
-		if rapid.Bool().Draw(t, "expired") {
-			ig.Until = now
-		}
-		return ig
 	})
 }
 
@@ -100,7 +204,7 @@ func TestAStateDoesNotDifferFromItself(t *testing.T) {
 
 func TestOrderNeverMatters(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
+		d, l := genPair(t)
 		ignores := rapid.SliceOfN(genIgnore(), 0, 2).Draw(t, "ignores")
 		want := drift.Compare(d, l, ignores, now)
 		d.Resources = rapid.Permutation(d.Resources).Draw(t, "desired's order")
@@ -119,7 +223,7 @@ func TestOrderNeverMatters(t *testing.T) {
 
 func TestApplyingTheDifferencesGivesWhatIsDesired(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
+		d, l := genPair(t)
 		changes := drift.Compare(d, l, nil, now)
 		got := apply(clone(l), changes)
 		if diff := cmp.Diff(canonical(t, sortedByID(d)), canonical(t, got)); diff != "" {
@@ -131,7 +235,7 @@ func TestApplyingTheDifferencesGivesWhatIsDesired(t *testing.T) {
 // What one direction calls missing the other calls extra, at the same place.
 func TestTheOtherDirectionIsTheMirrorImage(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
+		d, l := genPair(t)
 		there, back := drift.Compare(d, l, nil, now), drift.Compare(l, d, nil, now)
 		if equal := canonical(t, sortedByID(d)) == canonical(t, sortedByID(l)); equal != (len(there) == 0) || len(there) != len(back) {
 			t.Fatalf("equal: %v; there: %v; back: %v", equal, lines(there), lines(back))
@@ -165,7 +269,7 @@ func TestEqualValuesAreThoseOfEqualCanonicalJSON(t *testing.T) {
 
 func TestIgnoresOnlyEverIgnoreMore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
+		d, l := genPair(t)
 		some := rapid.SliceOfN(genIgnore(), 0, 3).Draw(t, "ignores")
 		more := append(slices.Clone(some), genIgnore().Draw(t, "one more"))
 		few, many := drift.Compare(d, l, some, now), drift.Compare(d, l, more, now)
@@ -186,8 +290,8 @@ func TestIgnoresOnlyEverIgnoreMore(t *testing.T) {
 
 func TestSecretsNeverShow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d, l := genState().Draw(t, "desired"), genState().Draw(t, "live")
-		pointers := rapid.SliceOfN(rapid.Map(rapid.SliceOfN(genKey(), 1, 3), func(s []string) string { return drift.Pointer(s...) }), 1, 3).Draw(t, "secrets")
+		d, l := genPair(t)
+		pointers := genPointers(t, d, l)
 		onDesired := rapid.Bool().Draw(t, "desired says so")
 		for i := range d.Resources {
 			plant(&d.Resources[i], pointers, onDesired, "canary-desired")
