@@ -114,6 +114,10 @@ func TestAnotherNameOfTheSameDigestDoesNotCount(t *testing.T) {
 			}
 		})
 	}
+	below := oneChange(t, "service/api", map[string]any{"image": map[string]any{"x": image}}, map[string]any{"image": map[string]any{"x": "mirror.example.com/api" + digest}})
+	if below.Ignored {
+		t.Error("what is below an image is no image")
+	}
 	elsewhere := oneChange(t, "volume/api", map[string]any{"image": image}, map[string]any{"image": "registry.example.com/shop/api:2.3.1" + digest})
 	if elsewhere.Ignored {
 		t.Error("a volume's field of that name is not what runs")
