@@ -150,7 +150,7 @@ func (d *daemon) claimScan(name stella.EnvName, now time.Time) job {
 	if due := l.schedule.Due(string(name), l.began, now); !due.Slot.IsZero() {
 		j.missed = due.Missed
 	}
-	if because == becauseOfEvent {
+	if because == becauseOfEvent && !j.watch { // who only began to watch was told of nothing yet
 		l.pace.scanned(now)
 	}
 	l.began, l.told, l.scanning, l.next, env.busy = now, time.Time{}, true, time.Time{}, true
