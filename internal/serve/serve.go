@@ -3,7 +3,8 @@
 // something new, scans them for drift, and tells how it does over HTTP. Start with [Run].
 //
 // It decides nothing: the engine does, and it is the same one that the command
-// line runs. Stopping it stops no application.
+// line runs. Stopping it stops no application. How schedules are kept is in
+// docs/design/0018-schedule.md.
 package serve
 
 import (
