@@ -116,13 +116,12 @@ func answerOfDiff(d reconciler.Diff) error {
 
 // nextAfterDiff is the next command where there is a difference.
 func nextAfterDiff(d reconciler.Diff) string {
-	first := firstCounted(d)
 	switch {
 	case d.Comparison != nil:
 		return fmt.Sprintf("change what is not meant to differ, or declare it under drift.intended in envs/%s/environment.yaml", d.Environment)
 	case d.Against == "baseline":
 		return "run 'stella orch env reset ENV --to-baseline' to go back to it"
-	case d.Against != "desired" && d.Against == d.Deployment:
+	case isDeploymentOf(d.Environment, d.Against):
 		return fmt.Sprintf("run 'stella reconcile ENV' to go on, or 'stella rollback ENV --to %s' to go back to it", d.Against)
 	case d.Against != "desired":
 		return fmt.Sprintf("run 'stella plan ENV --ref %s' to see what it would change", d.Against)
@@ -130,11 +129,25 @@ func nextAfterDiff(d reconciler.Diff) string {
 		return "run 'stella plan ENV' to see what a pass would do, and 'stella reconcile ENV' to carry it out"
 	case d.OutOfSync:
 		return "run 'stella why ENV' to see what it waits for"
-	case first == nil:
+	case !d.Drifted:
 		return ""
 	}
-	where := strings.TrimSpace(string(first.Resource) + " " + first.Path)
-	return fmt.Sprintf("run 'stella reconcile ENV' to bring it back, 'stella drift ignore ENV %s --reason WHY' to let it be, or 'stella drift adopt ENV %[1]s' to take it over", where)
+	return nextAfterDrift(d)
+}
+
+// shellWord is a text as it is typed: in quotes where a shell would read more
+// into it.
+func shellWord(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_.:@%+,=-~") == "" {
+		return s
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(s) + `"`
+}
+
+// isDeploymentOf reports whether a name is a deployment's: ENV-N.
+func isDeploymentOf(env stella.EnvName, name string) bool {
+	n, ok := strings.CutPrefix(name, string(env)+"-")
+	return ok && n != "" && strings.Trim(n, "0123456789") == ""
 }
 
 // firstCounted is the first difference that counts; nil for none.

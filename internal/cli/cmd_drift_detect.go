@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -152,7 +151,9 @@ func writeDetected(p *page, d reconciler.Diff) {
 func nextAfterDrift(d reconciler.Diff) string {
 	where := ""
 	if first := firstCounted(d); first != nil {
-		where = strings.TrimSpace(string(first.Resource) + " " + first.Path)
+		if where = shellWord(string(first.Resource)); first.Path != "" {
+			where += " " + shellWord(first.Path)
+		}
 	}
 	return fmt.Sprintf("run 'stella reconcile ENV' to bring it back, 'stella drift ignore ENV %s --reason WHY' to let it be, or 'stella drift adopt ENV %[1]s' to take it over", where)
 }

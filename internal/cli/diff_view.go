@@ -271,7 +271,9 @@ func writeFiles(p *page, d reconciler.Diff) {
 		return
 	}
 	title := "Not deployed: files that differ from those of " + d.Deployment
-	if d.Sync == stella.Pinned {
+	if d.Against != "desired" && d.Error == "" {
+		title = "Files of " + d.Against + " that differ from those of " + d.Deployment
+	} else if d.Sync == stella.Pinned {
 		title = "Not deployed while it is pinned: files of the branch that differ from those of " + d.Deployment
 	}
 	p.b.WriteByte('\n')

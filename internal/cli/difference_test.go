@@ -86,7 +86,8 @@ func hostileDiff(name, one, other, secret string) reconciler.Diff {
 			{Path: "envs/" + name, Op: "modify", Diff: "--- a\n+++ b\n@@ -1 +1 @@\n-" + one + "\n+" + other + "\n"}, {Path: one, Op: other, Diff: name},
 		}},
 		Targets: []reconciler.TargetDiff{
-			{Target: "web-1", Changes: changes, Notes: []string{one}}, {Target: "web-2", Changes: changes, Notes: []string{name}},
+			{Target: "web-1", Changes: changes, Notes: []string{one}},
+			{Target: "web-2", Changes: changes, Notes: []string{name}},
 			{Target: name, Error: other},
 		},
 		Owed: []string{one}, Overrides: []reconciler.DeclaredOverride{{Targets: []string{name}, Components: map[string]string{one: other}, Reason: one}},
@@ -227,5 +228,24 @@ func TestATextOfManyLinesIsCutAndSaysSo(t *testing.T) {
 	d.Targets[0].Changes[0] = change
 	if got := rendered(t, d, 80)["wide false"]; !strings.Contains(got, "too long to be compared by line") || len(got) > 2000 {
 		t.Errorf("%.2000s", got)
+	}
+}
+
+// TestTheNextCommandCanBeTypedAsItIs, whatever the names are.
+func TestTheNextCommandCanBeTypedAsItIs(t *testing.T) {
+	for path, want := range map[string]string{
+		"/environment/ENV":       "'stella drift ignore production service/api /environment/ENV --reason WHY'",
+		"/labels/two words":      "'stella drift ignore production service/api \"/labels/two words\" --reason WHY'",
+		"/labels/$(reboot)`\"\\": "'stella drift ignore production service/api \"/labels/\\$(reboot)\\`\\\"\\\\\" --reason WHY'",
+		"":                       "'stella drift ignore production service/api --reason WHY'",
+	} {
+		f := newFake()
+		f.diff = func(d *reconciler.Diff) {
+			d.Drifted = true
+			d.Targets[0].Changes = []stella.Change{{Resource: "service/api", Class: stella.Extra, Path: path, Live: "x"}}
+		}
+		if got := f.invoke(t, "orch", "env", "config", "diff", "production").stderr; !strings.Contains(got, want) {
+			t.Errorf("want %s in\n%s", want, got)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -177,8 +178,12 @@ func (a *App) aboutEnvironment(hint string) string {
 	if a.environment == "" {
 		return hint
 	}
-	return strings.ReplaceAll(hint, "ENV", string(a.environment))
+	return environmentRE.ReplaceAllString(hint, "${1}"+string(a.environment))
 }
+
+// environmentRE finds the word that stands for the environment, and not a part of
+// a path or a variable that is called so.
+var environmentRE = regexp.MustCompile(`(^|[ '|])ENV\b`)
 
 // isBrokenPipe reports whether whoever read stdout has left: `stella … | head`
 // is no error of ours.
