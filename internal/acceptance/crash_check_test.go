@@ -290,7 +290,7 @@ func (k *crashed) powerCut() {
 // a cache.
 func unsynced(path string) bool {
 	base := filepath.Base(path)
-	return strings.HasSuffix(base, ".pack") || strings.HasSuffix(base, ".idx") || base == "shallow" || base == "status.json" ||
+	return strings.HasSuffix(base, ".pack") || strings.HasSuffix(base, ".idx") || base == "shallow" || base == "status.json" || base == "running.json" ||
 		strings.HasSuffix(base, ".jsonl") || strings.Contains(base, ".tmp-") || strings.Contains(path, "/.new-")
 }
 
