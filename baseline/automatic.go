@@ -5,6 +5,7 @@ import (
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
+	"github.com/stella-ops/stella/ledger"
 )
 
 // Automatic decides whether a deployment becomes the baseline by itself.
@@ -17,7 +18,9 @@ type Automatic struct {
 	Unreadable bool
 	// SickAt is when it was last seen unhealthy or drifted; zero for never.
 	SickAt time.Time
-	Now    time.Time
+	// Drift is what the ledger knows of drift: it outlives who saw it.
+	Drift ledger.Drift
+	Now   time.Time
 }
 
 // Due says whether it may be captured now, and if not, when at the earliest: the
@@ -38,6 +41,11 @@ func (a Automatic) Due() (now bool, at time.Time) {
 	since := *d.FinishedAt
 	if a.SickAt.After(since) {
 		since = a.SickAt
+	}
+	for _, f := range a.Drift.Ended {
+		if f.Ended != stella.EndIgnored && f.EndedAt != nil && f.EndedAt.After(since) {
+			since = *f.EndedAt
+		}
 	}
 	at = since.Add(a.After)
 	return !a.Now.Before(at), at

@@ -200,11 +200,19 @@ func TestWhenABaselineComesByItself(t *testing.T) {
 		now   bool
 		at    time.Duration // after noon; 99h for never
 	}{
-		"not asked for":          {func(a *Automatic) { a.After = 0 }, false, 99 * time.Hour},
-		"too early":              {func(*Automatic) {}, false, 23 * time.Hour},
-		"due":                    {func(a *Automatic) { a.Now = noon().Add(23 * time.Hour) }, true, 23 * time.Hour},
-		"sick meanwhile":         {func(a *Automatic) { a.Now, a.SickAt = noon().Add(23*time.Hour), noon() }, false, 24 * time.Hour},
-		"sick before":            {func(a *Automatic) { a.Now, a.SickAt = noon().Add(23*time.Hour), noon().Add(-9*time.Hour) }, true, 23 * time.Hour},
+		"not asked for":  {func(a *Automatic) { a.After = 0 }, false, 99 * time.Hour},
+		"too early":      {func(*Automatic) {}, false, 23 * time.Hour},
+		"due":            {func(a *Automatic) { a.Now = noon().Add(23 * time.Hour) }, true, 23 * time.Hour},
+		"sick meanwhile": {func(a *Automatic) { a.Now, a.SickAt = noon().Add(23*time.Hour), noon() }, false, 24 * time.Hour},
+		"sick before":    {func(a *Automatic) { a.Now, a.SickAt = noon().Add(23*time.Hour), noon().Add(-9*time.Hour) }, true, 23 * time.Hour},
+		"drifted meanwhile, as the ledger knows": {func(a *Automatic) {
+			ended := noon().Add(time.Hour)
+			a.Now, a.Drift.Ended = noon().Add(23*time.Hour), []stella.DriftFinding{{Ended: stella.EndWentAway, EndedAt: &ended}}
+		}, false, 25 * time.Hour},
+		"that is ignored by now": {func(a *Automatic) {
+			ended := noon().Add(time.Hour)
+			a.Now, a.Drift.Ended = noon().Add(23*time.Hour), []stella.DriftFinding{{Ended: stella.EndIgnored, EndedAt: &ended}}
+		}, true, 23 * time.Hour},
 		"it is it already":       {func(a *Automatic) { a.Present = present("prod-4", -30*time.Minute) }, false, 99 * time.Hour},
 		"an older one":           {func(a *Automatic) { a.Now, a.Present = noon().Add(25*time.Hour), present("prod-3", -2*time.Hour) }, true, 23 * time.Hour},
 		"one chosen since":       {func(a *Automatic) { a.Now, a.Present = noon().Add(25*time.Hour), present("prod-3", 0) }, false, 99 * time.Hour},

@@ -112,7 +112,7 @@ func (e *Engine) proves(ctx context.Context, h *head, env stella.EnvName, after 
 	}
 	out.Deployment = d.ID
 	memo := e.agreements.of(env, d.ID)
-	due := baseline.Automatic{After: after, Deployment: d, SickAt: memo.sickAt, Now: e.cfg.Now()}
+	due := baseline.Automatic{After: after, Deployment: d, SickAt: memo.sickAt, Drift: sc.book.Drift, Now: e.cfg.Now()}
 	switch due.Present, err = configrepo.ReadBaseline(ctx, sc.branch.tree, sc.branch.project, env); {
 	case errors.Is(err, stella.ErrNotFound):
 		due.Present = nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,21 +35,23 @@ func (s *shared) Write(p []byte) (int, error) {
 	return s.b.Write(p)
 }
 
-func (s *shared) count(what string) int {
+func (s *shared) text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return strings.Count(s.b.String(), what)
+	return s.b.String()
 }
+
+func (s *shared) count(what string) int { return strings.Count(s.text(), what) }
 
 // TestDueBaselinesAreLookedForWithEachPoll, a panic or an error ends no look but
 // its own, and what stays the same is told once.
 func TestDueBaselinesAreLookedForWithEachPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		looks := 0
+		var looked atomic.Int64
 		b := &branch{keys: map[stella.EnvName]string{"prod": "1"}, answer: synced, weigh: readyNow}
 		b.due = func() ([]reconciler.AutomaticBaseline, error) {
 			a := reconciler.AutomaticBaseline{Environment: "prod", Deployment: "prod-1"}
-			switch looks++; {
+			switch looks := looked.Add(1); {
 			case looks == 1:
 				panic("index out of range")
 			case looks == 2:
@@ -64,12 +67,12 @@ func TestDueBaselinesAreLookedForWithEachPoll(t *testing.T) {
 		stop := runWith(t, b, Config{Poll: time.Minute, Logger: slog.New(slog.NewTextHandler(out, nil))})
 		defer stop()
 		time.Sleep(10 * time.Minute) // simulated
-		if looks < 9 || looks > 11 {
+		if looks := looked.Load(); looks < 9 || looks > 11 {
 			t.Errorf("%d looks in ten minutes", looks)
 		}
 		for what, times := range map[string]int{"index out of range": 1, "nobody answers": 1, "begins anew": 1, "captured the baseline": 1} {
 			if n := out.count(what); n < times || n > times+1 {
-				t.Errorf("%q was told %d times:\n%s", what, n, out.b.String())
+				t.Errorf("%q was told %d times:\n%s", what, n, out.text())
 			}
 		}
 	})
