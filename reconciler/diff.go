@@ -112,7 +112,7 @@ func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
 		d.Notes = append(d.Notes, stoppedWords(*stopped))
 	}
 	if req.Explain {
-		d.explain(want.env.Drift.Ignore, e.cfg.Now())
+		d.explain(want.env.Drift.Ignore, d.ObservedAt)
 	}
 	d.Standing, err = e.stands(ctx, sc, want, against)
 	return d, err
@@ -150,7 +150,7 @@ func (e *Engine) compareLive(ctx context.Context, want *source, book ledger.Book
 
 // compareSurvey is compareLive for targets that were observed.
 func (e *Engine) compareSurvey(sv *survey, want *source, book ledger.Book, against string) Diff {
-	now := e.cfg.Now()
+	now := sv.at // a rule that ends meanwhile holds for all of it, explanations included
 	d := Diff{
 		Environment: want.name, Against: against, Commit: string(want.commit), ObservedAt: sv.at.UTC(), Targets: []TargetDiff{},
 		Release: want.release.Release.Version, Overrides: declared(want, book, now), Owed: orEmpty(book.State.Owed),
