@@ -320,8 +320,8 @@ func (k *crashed) rolledBack(begun, then result) {
 // and what is known of it are gone. The baseline is the first version.
 func readyToReset(k *crashed) []string {
 	k.t.Helper()
-	if all := k.deployments(); len(all) == 1 {
-		k.agreedOn(all[0])
+	if len(k.deployments()) == 1 {
+		k.must("baseline", "capture", production, "--reason", "agreed")
 	}
 	k.good = k.next("")
 	k.must("deploy", production, "--artifact", k.pushed(k.good))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,19 +25,6 @@ func (f furnished) files(w *world) map[string]string {
 	files[composeFile] += "    configs: [{source: motd, target: /www/motd}]\nconfigs: {motd: {file: motd}}\n"
 	files["envs/production/app/motd"] = "as agreed\n"
 	return files
-}
-
-// agreedOn makes what is in effect the baseline.
-func (w *world) agreedOn(d stella.Deployment) {
-	w.t.Helper()
-	text := "apiVersion: stella/v1\nkind: Baseline\nenvironment: production\ndeployment: " + d.ID + "\ncommit: " + d.Commit + "\ntree: " + d.Tree +
-		"\nrelease: " + d.Release + "\ncomponents:\n"
-	for _, name := range slices.Sorted(maps.Keys(d.Components)) {
-		text += "  " + name + ": " + d.Components[name] + "\n"
-	}
-	gittest.Seed(w.t, w.bare, map[string]string{
-		"baselines/production.yaml": text + "desired: " + string(d.Desired) + "\ncapturedAt: " + d.StartedAt.Format("2006-01-02T15:04:05Z") + "\n",
-	})
 }
 
 // wreck is what somebody did to a target behind stella's back.
@@ -143,7 +129,8 @@ func TestAResetBringsAWreckedEnvironmentBackToItsBaseline(t *testing.T) {
 		!strings.Contains(r.hint(), "baseline capture production") || !strings.Contains(r.hint(), "production-1 (1.0.0)") {
 		t.Errorf("without a baseline: %s", r)
 	}
-	w.agreedOn(w.agreed("1.0.0"))
+	w.agreed("1.0.0")
+	w.must("baseline", "capture", production, "--reason", "agreed")
 	baseline := w.appTree("main")
 	w.wreckedEverywhere()
 

@@ -33,7 +33,7 @@ func newEnvResetCmd(a *App) *cobra.Command {
 	}
 	o.environmentFlag.add(cmd)
 	o.changeFlags.add(cmd)
-	cmd.Flags().BoolVar(&o.toBaseline, "to-baseline", false, "where to, and there is nowhere else: what baselines/ENV.yaml names")
+	cmd.Flags().BoolVar(&o.toBaseline, "to-baseline", false, "where to, and there is nowhere else: what 'stella baseline show ENV' shows")
 	addScope(cmd, &o.scope)
 	a.completeEnvironments(cmd)
 	return exits(cmd, exitsOfChange())
