@@ -88,7 +88,7 @@ func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
 	if err != nil {
 		return Diff{}, err
 	}
-	want, against, err := e.comparand(ctx, sc, req)
+	want, against, notes, err := e.comparand(ctx, sc, req)
 	if err != nil {
 		return Diff{}, err
 	}
@@ -108,6 +108,7 @@ func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
 	if d.Error = sc.lastSeen(); broken != nil {
 		d.Error = broken.Error()
 	}
+	d.Notes = append(d.Notes, notes...)
 	if stopped := sc.book.State.Stopped; stopped != nil {
 		d.Notes = append(d.Notes, stoppedWords(*stopped))
 	}
@@ -118,28 +119,44 @@ func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
 	return d, err
 }
 
-// comparand is what live state is compared with, and what that is called.
-func (e *Engine) comparand(ctx context.Context, sc *scene, req DiffRequest) (*source, string, error) {
+// comparand is what live state is compared with, what that is called, and what a
+// person should know of it.
+func (e *Engine) comparand(ctx context.Context, sc *scene, req DiffRequest) (want *source, against string, notes []string, err error) {
 	switch {
 	case req.Baseline:
 		d, err := e.destination(ctx, sc, toBaseline)
 		if err != nil {
-			return nil, "", err
+			return nil, "", nil, err
 		}
 		want, err := e.asOperated(ctx, sc, d)
-		return want, againstBaseline, err
+		return want, againstBaseline, sharedSince(d, want), err
 	case req.Ref != "":
 		if d, ok := sc.book.Deployment(req.Ref); ok && d.Tree != "" {
 			want, err := e.asOperated(ctx, sc, d)
-			return want, d.ID, err
+			return want, d.ID, sharedSince(d, want), err
 		}
 		at, err := e.revision(ctx, sc, req.Ref)
 		if err != nil {
-			return nil, "", err
+			return nil, "", nil, err
 		}
-		return at.source, req.Ref, nil
+		return at.source, req.Ref, nil, nil
 	}
-	return sc.source, againstDesired, nil
+	return sc.source, againstDesired, nil, nil
+}
+
+// sharedSince says which shared directories are not as a deployment had them: it
+// is compared with today's, as a rollback would leave them.
+func sharedSince(d stella.Deployment, want *source) []string {
+	var notes []string
+	if want == nil {
+		return nil
+	}
+	for _, dir := range sortedKeys(d.Shared) {
+		if want.shared[dir] != d.Shared[dir] {
+			notes = append(notes, fmt.Sprintf("%s is compared as it is today: it was another one when %s was verified", dir, d.ID))
+		}
+	}
+	return notes
 }
 
 // compareLive observes the targets of what is wanted and compares each with its

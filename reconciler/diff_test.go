@@ -357,6 +357,42 @@ func TestADiffComparesWithWhatItIsTold(t *testing.T) {
 	}
 }
 
+// TestADiffWithTheBaselineGoesByWhatIsBelieved, on today's targets and with
+// today's shared directories.
+func TestADiffWithTheBaselineGoesByWhatIsBelieved(t *testing.T) {
+	t.Parallel()
+	w := newDiffWorld(t)
+	if _, err := w.Diff(t.Context(), reconciler.DiffRequest{Environment: prod, Baseline: true}); err == nil {
+		t.Error("there is no baseline")
+	}
+	b, err := w.Book(t.Context(), prod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _ := b.Current()
+	file := func(tree string) map[string]string {
+		return map[string]string{"baselines/prod.yaml": "apiVersion: stella/v1\nkind: Baseline\nenvironment: prod\ndeployment: " + d.ID + "\ncommit: " + d.Commit +
+			"\ntree: " + tree + "\nrelease: a\ncomponents: {web: \"" + d.Components["web"] + "\"}\ndesired: " + string(d.Desired) + "\ncapturedAt: 2026-11-23T10:00:00Z\n"}
+	}
+	w.seeded("Baseline", file(d.Tree))
+	if got := toldBy(w.diff(reconciler.DiffRequest{Baseline: true})); got != "Synced" {
+		t.Errorf("nothing changed since; the diff says %s", got)
+	}
+	w.mustDeploy("b")
+	w.seeded("Shared", map[string]string{"shared/base/other": "x\n"})
+	got := w.diff(reconciler.DiffRequest{Baseline: true})
+	if want := "a modified service/web/image; b modified service/web/image; modify app/release.yaml; add shared/base/other; out of sync; Synced"; toldBy(got) != want || got.Against != "baseline" {
+		t.Errorf("against %s the diff says\n  %s\nwant\n  %s", got.Against, toldBy(got), want)
+	}
+	if len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "shared/base is compared as it is today") {
+		t.Errorf("notes: %q", got.Notes)
+	}
+	w.seeded("Forge", file(strings.Repeat("1", 40)))
+	if _, err := w.Diff(t.Context(), reconciler.DiffRequest{Environment: prod, Baseline: true}); err == nil || stella.Hint(err) == "" {
+		t.Errorf("a baseline that names what never was is believed: %v", err)
+	}
+}
+
 // seededOn commits on another branch, on top of main.
 func (w *world) seededOn(ref string, files map[string]string) string {
 	w.t.Helper()

@@ -249,3 +249,15 @@ func TestTheNextCommandCanBeTypedAsItIs(t *testing.T) {
 		}
 	}
 }
+
+// TestADiffThatCanNotBeToldIsNoRefusal: whatever the error, the answer is that
+// nobody can tell.
+func TestADiffThatCanNotBeToldIsNoRefusal(t *testing.T) {
+	for _, err := range []error{stella.ErrRefused, stella.ErrConflict, stella.ErrUnhealthy, stella.ErrUnreachable, stella.ErrTampered, stella.ErrNotFound} {
+		f := newFake()
+		f.err = fmt.Errorf("baseline of production: %w", err)
+		if got := f.invoke(t, "orch", "env", "config", "diff", "production", "--baseline"); got.code != exitUnknown || got.stdout != "" || !strings.Contains(got.stderr, "stella: hint: ") {
+			t.Errorf("%v: exit code %d\n%s%s", err, got.code, got.stdout, got.stderr)
+		}
+	}
+}
