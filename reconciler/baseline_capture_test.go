@@ -3,6 +3,7 @@ package reconciler_test
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -387,4 +388,35 @@ func TestABaselineComesByItselfOnceItProvedItself(t *testing.T) {
 			t.Errorf("%d proposals", n)
 		}
 	})
+}
+
+// TestCapturesAtOnceMakeOneBaseline: whoever comes second is told that it changed
+// meanwhile, or finds it done; nobody's is written over unseen.
+func TestCapturesAtOnceMakeOneBaseline(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	const people = 4
+	engines := make([]*reconciler.Engine, people)
+	for i := range engines {
+		engines[i] = w.engine("ana", nil)
+	}
+	errs := make([]error, people)
+	var all sync.WaitGroup
+	for i, e := range engines {
+		all.Go(func() {
+			_, errs[i] = e.CaptureBaseline(t.Context(), reconciler.BaselineRequest{Environment: prod, Options: reconciler.Options{Reason: "good"}})
+		})
+	}
+	all.Wait()
+	done := 0
+	for _, err := range errs {
+		if err == nil {
+			done++
+		} else if !errors.Is(err, stella.ErrConflict) || stella.Hint(err) == "" {
+			t.Error(err)
+		}
+	}
+	if n := w.git("rev-list", "--count", "main", "--", "baselines"); done == 0 || n != "1" {
+		t.Errorf("%d were done, with %s commits", done, n)
+	}
 }
