@@ -3,6 +3,7 @@ package configrepo
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -180,12 +181,7 @@ func hasExpression(n *yaml.Node) bool {
 	if n.Kind == yaml.ScalarNode {
 		return strings.Contains(strings.ReplaceAll(n.Value, "$$", ""), "$")
 	}
-	for _, c := range n.Content {
-		if hasExpression(c) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(n.Content, hasExpression)
 }
 
 // list places a list of texts.
@@ -208,7 +204,7 @@ func (l *placer) list(before, after any, keys ...string) {
 	case s.node != nil && s.node.Kind == yaml.SequenceNode && len(s.node.Content) == len(want) && len(had) == len(want):
 		for i := range want {
 			if had[i] != want[i] {
-				l.value(had[i], want[i], append(keys[:len(keys):len(keys)], strconv.Itoa(i))...)
+				l.value(had[i], want[i], append(slices.Clip(keys), strconv.Itoa(i))...)
 			}
 		}
 	case s.node != nil && hasExpression(s.node):
@@ -249,7 +245,7 @@ func (l *placer) any(before, after any, keys ...string) {
 	case bothMaps && isMap:
 		for _, name := range sortedKeys(merged(b, a)) {
 			if !sameValue(b[name], a[name]) {
-				l.any(b[name], a[name], append(keys[:len(keys):len(keys)], name)...)
+				l.any(b[name], a[name], append(slices.Clip(keys), name)...)
 			}
 		}
 	case after == nil:
@@ -368,16 +364,16 @@ func (l *placer) listedPair(list *yaml.Node, name string, before any, after *str
 		if item.Kind != yaml.ScalarNode || has != name {
 			continue
 		}
-		at := append(keys[:len(keys):len(keys)], strconv.Itoa(i))
+		at := append(slices.Clip(keys), strconv.Itoa(i))
 		switch {
 		case after == nil:
-			l.edit(func(c *composeEdit) ([]byte, error) { return c.unset(at...) }, append(keys[:len(keys):len(keys)], name)...)
+			l.edit(func(c *composeEdit) ([]byte, error) { return c.unset(at...) }, append(slices.Clip(keys), name)...)
 		case !isPair:
 			l.setVariable(name, *after)
 		case l.fromVariable(value, before, *after):
 		default:
 			text := pairText(name+"="+literal(*after), item.Style)
-			l.edit(func(c *composeEdit) ([]byte, error) { return c.set(text, at...) }, append(keys[:len(keys):len(keys)], name)...)
+			l.edit(func(c *composeEdit) ([]byte, error) { return c.set(text, at...) }, append(slices.Clip(keys), name)...)
 		}
 		return
 	}

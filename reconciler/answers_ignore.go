@@ -64,7 +64,7 @@ func (e *Engine) Ignore(ctx context.Context, req IgnoreRequest) (Outcome, error)
 	if err != nil {
 		return Outcome{}, err
 	}
-	plan, err := ignorePlan(ctx, q, cand, rules, e.cfg.Now())
+	plan, err := ignorePlan(ctx, q, cand, rules)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -120,7 +120,7 @@ func patternOf(id stella.ResourceID) string {
 // rules are the narrowest ones that cover what is meant: one, or one for each
 // form of a config's content, which differ together.
 func (req IgnoreRequest) rules(q *question) ([]drift.Ignore, error) {
-	rule := drift.Ignore{Resource: patternOf(q.resource), Path: req.Path, Reason: safe.Clip(req.Reason, maxReasonRunes), Until: req.Until.UTC()}
+	rule := drift.Ignore{Resource: patternOf(q.resource), Path: req.Path, Reason: safe.Clip(req.Reason, maxReasonRunes), Until: req.Until.UTC().Truncate(time.Second)}
 	if req.Until.IsZero() {
 		rule.Until = time.Time{}
 	}
@@ -236,7 +236,7 @@ func (e *Engine) ignoring(planned *source, rules []drift.Ignore, req IgnoreReque
 
 // ignorePlan shows what a rule does: no move, one file, and the differences that
 // do not count any more.
-func ignorePlan(ctx context.Context, q *question, cand *candidate, rules []drift.Ignore, now time.Time) (*Plan, error) {
+func ignorePlan(ctx context.Context, q *question, cand *candidate, rules []drift.Ignore) (*Plan, error) {
 	sc := q.scene
 	p := emptyPlan(sc.name, string(sc.branch.app), q.want.release.Release.Version)
 	p.Commit, p.Empty = string(sc.branch.commit), true

@@ -450,3 +450,42 @@ func TestIgnoreRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestAFindingEndsByItsAnswer: what was adopted and what is ignored is history,
+// told apart from what was healed.
+func TestAFindingEndsByItsAnswer(t *testing.T) {
+	w := driftedWorld(t, "services:\n  web:\n    user: a\n    environment: {LEVEL: info}\n")
+	w.both("debug", "environment", "LEVEL")
+	w.both("b", "user")
+	scan, err := w.Scan(t.Context(), prod)
+	if err != nil || len(scan.Opened) != 4 {
+		t.Fatalf("%+v, %v", scan, err)
+	}
+	req := ignoring("/user")
+	req.Force, req.Until = []string{reconciler.ForceCritical}, time.Now().Add(24*time.Hour)
+	if _, err := w.Ignore(t.Context(), req); err != nil {
+		t.Fatalf("%v (%s)", err, stella.Hint(err))
+	}
+	if _, err := w.Scan(t.Context(), prod); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Adopt(t.Context(), adopting("/environment/LEVEL")); err != nil {
+		t.Fatalf("%v (%s)", err, stella.Hint(err))
+	}
+	if _, err := w.Scan(t.Context(), prod); err != nil {
+		t.Fatal(err)
+	}
+	history, err := w.DriftHistory(t.Context(), prod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range history {
+		got = append(got, f.Target+" "+f.Path+" "+string(f.Ended))
+	}
+	slices.Sort(got)
+	want := []string{"a /environment/LEVEL adopted", "a /user ignored", "b /environment/LEVEL adopted", "b /user ignored"}
+	if !slices.Equal(got, want) {
+		t.Errorf("history %q, want %q", got, want)
+	}
+}

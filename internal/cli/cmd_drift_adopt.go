@@ -32,7 +32,7 @@ func newDriftAdoptCmd(a *App) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	o.resourceArgs.add(cmd)
-	o.changeFlags.add(cmd)
+	o.add(cmd) // those of a change
 	f := cmd.Flags()
 	f.StringVar(&o.target, "target", "", "adopt what this `target` runs where targets differ; the others follow it")
 	f.BoolVar(&o.heal, "heal", false, "bring back what else differs, with restarts, instead of refusing")
