@@ -61,11 +61,15 @@ func TestWhatALookChanges(t *testing.T) {
 		},
 		{"nobody could look", drift.Look{}, "", "", words(first.Open)},
 		{
-			"one target could not be read", drift.Look{Read: map[string][]stella.Change{"a": nil}}, "",
+			"one target could not be read",
+			drift.Look{Read: map[string][]stella.Change{"a": nil}},
+			"",
 			"a:service/api/environment/X modified went away, a:service/api/image modified went away", "b:service/api/image modified",
 		},
 		{
-			"a deployment was there", drift.Look{Read: map[string][]stella.Change{"a": nil, "b": nil}, Deployed: map[string]bool{"a": true}}, "",
+			"a deployment was there",
+			drift.Look{Read: map[string][]stella.Change{"a": nil, "b": nil}, Deployed: map[string]bool{"a": true}},
+			"",
 			"a:service/api/environment/X modified healed, a:service/api/image modified healed, b:service/api/image modified went away", "",
 		},
 		{
@@ -74,16 +78,20 @@ func TestWhatALookChanges(t *testing.T) {
 			}}, "", "a:service/api/environment/X modified ignored, b:service/api/image modified ignored", "a:service/api/image modified",
 		},
 		{
-			"the whole is gone: of the parts nothing is seen", drift.Look{Read: map[string][]stella.Change{"a": diff("service/api missing"), "b": diff("service/api/image modified")}},
+			"the whole is gone: of the parts nothing is seen",
+			drift.Look{Read: map[string][]stella.Change{"a": diff("service/api missing"), "b": diff("service/api/image modified")}},
 			"a:service/api missing", "", "a:service/api missing, " + words(first.Open),
 		},
 		{
-			"another class is another finding", drift.Look{Read: map[string][]stella.Change{"a": diff("service/api/environment/X missing", "service/api/image modified"), "b": diff("service/api/image modified")}},
+			"another class is another finding",
+			drift.Look{Read: map[string][]stella.Change{"a": diff("service/api/environment/X missing", "service/api/image modified"), "b": diff("service/api/image modified")}},
 			"a:service/api/environment/X missing", "a:service/api/environment/X modified went away",
 			"a:service/api/environment/X missing, a:service/api/image modified, b:service/api/image modified",
 		},
 		{
-			"a target that left", drift.Look{Targets: []string{"b"}, Read: map[string][]stella.Change{"b": diff("service/api/image modified")}}, "",
+			"a target that left",
+			drift.Look{Targets: []string{"b"}, Read: map[string][]stella.Change{"b": diff("service/api/image modified")}},
+			"",
 			"a:service/api/environment/X modified went away, a:service/api/image modified went away", "b:service/api/image modified",
 		},
 	} {
@@ -111,27 +119,33 @@ func TestWhatADeploymentDidToFindings(t *testing.T) {
 	}{
 		{"nothing was verified", drift.Settlement{Wanted: other}, ""},
 		{
-			"what differed was brought back", drift.Settlement{Wanted: same, Verified: map[string][]stella.Change{"a": diff("service/api/environment/X modified", "service/worker/image modified")}},
+			"what differed was brought back",
+			drift.Settlement{Wanted: same, Verified: map[string][]stella.Change{"a": diff("service/api/environment/X modified", "service/worker/image modified")}},
 			"a:service/api/environment/X modified healed, a:service/worker/image modified healed",
 		},
 		{
-			"with the whole", drift.Settlement{Wanted: same, Verified: map[string][]stella.Change{"b": diff("service/api missing")}},
+			"with the whole",
+			drift.Settlement{Wanted: same, Verified: map[string][]stella.Change{"b": diff("service/api missing")}},
 			"b:service/api/environment/X modified healed",
 		},
 		{
-			"what did not, though something else is wanted", drift.Settlement{Wanted: other, Verified: map[string][]stella.Change{"b": nil}},
+			"what did not, though something else is wanted",
+			drift.Settlement{Wanted: other, Verified: map[string][]stella.Change{"b": nil}},
 			"b:service/api/environment/X modified adopted",
 		},
 		{
-			"what did not, and the same is wanted", drift.Settlement{Wanted: same, Verified: map[string][]stella.Change{"b": diff("service/api/environment/XY modified")}},
+			"what did not, and the same is wanted",
+			drift.Settlement{Wanted: same, Verified: map[string][]stella.Change{"b": diff("service/api/environment/XY modified")}},
 			"b:service/api/environment/X modified went away",
 		},
 		{
-			"what a rule covers", drift.Settlement{Wanted: other, Verified: map[string][]stella.Change{"b": diff("-service/api/environment/X modified")}},
+			"what a rule covers",
+			drift.Settlement{Wanted: other, Verified: map[string][]stella.Change{"b": diff("-service/api/environment/X modified")}},
 			"b:service/api/environment/X modified ignored",
 		},
 		{
-			"what was left alone", drift.Settlement{Wanted: other, Alone: []stella.ResourceID{"service/api"}, Verified: map[string][]stella.Change{"a": nil, "b": nil}},
+			"what was left alone",
+			drift.Settlement{Wanted: other, Alone: []stella.ResourceID{"service/api"}, Verified: map[string][]stella.Change{"a": nil, "b": nil}},
 			"a:service/worker/image modified adopted",
 		},
 	} {
