@@ -622,3 +622,23 @@ func TestAScanGoesByThePollBeforeIt(t *testing.T) {
 		t.Errorf("the deployment of another process is not known: %+v", s.Diff)
 	}
 }
+
+func TestAServiceThatIsGoneIsNotHealthy(t *testing.T) {
+	w := drifting(t, "report")
+	w.tamper("a", "image", "r.example.com/shop/web:x@"+string(digestOf("x")))
+	w.scan()
+	if st := w.status(); st.Health != stella.Healthy {
+		t.Errorf("what differs may be healthy: %s", st.Health)
+	}
+	w.kill("a")
+	w.scan()
+	if st := w.status(); st.Health != stella.Degraded || st.Sync != stella.Synced {
+		t.Errorf("%s, %s", st.Sync, st.Health)
+	}
+	if _, err := w.Reconcile(t.Context(), reconciler.ReconcileRequest{Environment: prod, Heal: true}); err != nil {
+		t.Fatal(err)
+	}
+	if st := w.status(); st.Health != stella.Healthy {
+		t.Errorf("it was brought back: %s", st.Health)
+	}
+}

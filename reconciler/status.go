@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -50,7 +51,7 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	v := sc.decide(lock != nil && !lock.Stale && !frozen, false)
 	s := sc.book.State.Summary
 	st := EnvironmentStatus{
-		Environment: sc.name, Sync: v.sync, Health: orUnknown(s.Health), Reason: v.reason,
+		Environment: sc.name, Sync: v.sync, Health: sc.knownHealth(), Reason: v.reason,
 		SeenCommit: string(sc.branch.commit), FetchedAt: sc.at.UTC(), Desired: sc.summary(), Lock: lock, Holds: []stella.Hold{},
 		Drift: DriftSummary{Count: s.Drifted, Since: s.DriftSince, Mode: (&sight{sc: sc}).policy()}, Ready: readiness(sc.book), Targets: []TargetStatus{},
 	}
@@ -96,9 +97,18 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	return st
 }
 
-func orUnknown(h stella.Health) stella.Health {
-	if h == "" {
+// knownHealth is what the last verification found, unless a look for drift found
+// since that a service is gone.
+func (sc *scene) knownHealth() stella.Health {
+	h := sc.book.State.Summary.Health
+	gone := slices.ContainsFunc(sc.book.Drift.Open, func(f stella.DriftFinding) bool {
+		return f.Class == stella.Missing && f.Path == "" && strings.HasPrefix(string(f.Resource), "service/")
+	})
+	switch {
+	case h == "":
 		return stella.HealthUnknown
+	case h == stella.Healthy && gone:
+		return stella.Degraded
 	}
 	return h
 }

