@@ -187,7 +187,7 @@ func planTargets(p *page, plan reconciler.Plan) {
 func writeRest(p *page, t reconciler.TargetPlan) {
 	rest := slices.DeleteFunc(slices.Clone(t.Changes), func(c stella.Change) bool { return !c.Ignored })
 	for _, c := range rest {
-		p.indented(term.Dim, "ignored %s %s: %s", c.Resource, pointer(c.Path), c.Reason)
+		p.indented(term.Dim, "ignored %s %s: %s", c.Resource, c.Path, c.Reason)
 	}
 }
 
@@ -199,7 +199,7 @@ func writeChanges(p *page, cause string, changes []stella.Change) {
 		if c.Path == "/image" && strings.Contains(cause, "image ") && strings.Contains(cause, " → ") && sameRepository(c.Live, c.Desired) {
 			continue // the action says from which tag to which
 		}
-		p.indented(term.Plain, "         %s: %s → %s", pointer(c.Path), value(c.Live), value(c.Desired))
+		p.indented(term.Plain, "         %s: %s → %s", c.Path, value(c.Live), value(c.Desired))
 	}
 }
 
@@ -210,11 +210,6 @@ func sameRepository(a, b any) bool {
 	x, err := stella.ParseArtifact(one)
 	y, err2 := stella.ParseArtifact(two)
 	return err == nil && err2 == nil && x.Registry == y.Registry && x.Repository == y.Repository
-}
-
-// pointer is a JSON Pointer as people read it.
-func pointer(path string) string {
-	return strings.NewReplacer("~1", "/", "~0", "~").Replace(strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "."))
 }
 
 func styleOfOp(op stella.Op) term.Style {

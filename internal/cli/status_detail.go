@@ -125,13 +125,13 @@ func millis(ms float64) term.Cell {
 }
 
 func changeList(changes []stella.Change) *list {
-	l := &list{columns: columns("DRIFT", "RESOURCE", "PATH", "DESIRED", "LIVE", "NOTE")}
+	l := &list{columns: columns("DIFFERS", "RESOURCE", "PATH", "DESIRED", "LIVE", "NOTE")}
 	for _, c := range changes {
 		note := ""
 		if c.Ignored {
 			note = "ignored: " + c.Reason
 		}
-		l.add(text(string(c.Class)), text(string(c.Resource)), text(pointer(c.Path)), text(side(c.Path, c.Desired)), text(side(c.Path, c.Live)), text(note))
+		l.add(text(string(c.Class)), text(string(c.Resource)), text(c.Path), text(side(c.Path, c.Desired)), text(side(c.Path, c.Live)), text(note))
 	}
 	return l
 }
