@@ -53,7 +53,7 @@ func (w *wayBack) again(more string) string {
 
 func (w *wayBack) verified() {
 	if w.good.Status == stella.Succeeded {
-		if _, known := w.scene.book.Deployment(w.good.ID); !known {
+		if _, known := w.scene.book.Deployment(w.good.ID); !known && w.why.restores == w.good.ID {
 			w.warn("the ledger does not know %s: that it was verified is only what baselines/%s.yaml says; its content was on the branch", w.good.ID, w.scene.name)
 		}
 		return
