@@ -128,7 +128,11 @@ func (e *Engine) end(ctx context.Context, env stella.EnvName, o Options, verb st
 		return sc.invalid
 	}
 	sv := e.openSites(ctx, sc.project, sc.env, sc.book)
-	lock, err := e.lockFor(ctx, sc, sv, verb)
+	// That nothing is to run is recorded before anything ends: whoever looks while
+	// this is under way, or after it was cut off, must not start it again.
+	lock, err := e.lockFor(ctx, sc, sv, verb, func(b ledger.Book) ledger.Event {
+		return ledger.Note{Summary: e.ended(b, verb, o.Reason), Stopped: e.stopped(verb, o.Reason)}
+	})
 	if err != nil {
 		return err
 	}
@@ -152,9 +156,9 @@ func (e *Engine) end(ctx context.Context, env stella.EnvName, o Options, verb st
 	})
 	unlockCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	if _, unlockErr := sc.ledger.Append(unlockCtx, env, func(ledger.Book) ([]ledger.Event, error) {
+	if _, unlockErr := sc.ledger.Append(unlockCtx, env, func(b ledger.Book) ([]ledger.Event, error) {
 		return []ledger.Event{
-			ledger.Note{Summary: e.ended(sc, verb, o.Reason), Stopped: e.stopped(verb, o.Reason)},
+			ledger.Note{Summary: e.ended(b, verb, o.Reason)},
 			ledger.Unlock{LockID: lock.ID, Reason: verb + ": " + o.Reason},
 		}, nil
 	}); err == nil {
@@ -170,8 +174,8 @@ func (e *Engine) stopped(verb, reason string) *ledger.Stopped {
 }
 
 // ended is the summary of an environment that a person stopped or deleted.
-func (e *Engine) ended(sc *scene, verb, reason string) ledger.Summary {
-	s := sc.book.State.Summary
+func (e *Engine) ended(b ledger.Book, verb, reason string) ledger.Summary {
+	s := b.State.Summary
 	past := map[string]string{"stop": "stopped", "delete": "deleted"}[verb]
 	s.Health, s.At = stella.HealthUnknown, time.Now().UTC()
 	s.Reason = strings.TrimSuffix(fmt.Sprintf("%s on its targets by %s: %s", past, e.cfg.Actor, reason), ": ")
@@ -191,8 +195,9 @@ func (e *Engine) keepLock(ctx context.Context, sc *scene, lock stella.Lock) (con
 	return ctx, func() { lose(errEnded) }
 }
 
-// lockFor takes the environment's lock for work that is not a deployment.
-func (e *Engine) lockFor(ctx context.Context, sc *scene, sv *survey, purpose string) (stella.Lock, error) {
+// lockFor takes the environment's lock for work that is not a deployment, and
+// records in the same transition what it is for.
+func (e *Engine) lockFor(ctx context.Context, sc *scene, sv *survey, purpose string, intent func(ledger.Book) ledger.Event) (stella.Lock, error) {
 	self, err := durable.Self()
 	if err != nil {
 		return stella.Lock{}, err
@@ -207,7 +212,7 @@ func (e *Engine) lockFor(ctx context.Context, sc *scene, sv *survey, purpose str
 		return []ledger.Event{ledger.Lock{
 			Lock:     stella.Lock{ID: id, Holder: e.cfg.Actor, Purpose: purpose, Machine: self.String()},
 			Takeover: takeover, FenceFloor: sv.fence(),
-		}}, nil
+		}, intent(b)}, nil
 	})
 	if err != nil {
 		e.release(id)

@@ -91,7 +91,9 @@ func (e *Engine) mayWrite(p *configrepo.Project) error {
 
 // free says which stale lock may be taken over, empty for a free environment.
 func (e *Engine) free(b ledger.Book, sc *scene, o Options) (takeover string, err error) {
-	if was, is := sc.book.State, b.State; was.Sequence != is.Sequence || was.Current != is.Current || was.Last != is.Last || len(was.Holds) != len(is.Holds) {
+	if was, is := sc.book.State, b.State; !sameStop(was.Stopped, is.Stopped) {
+		return "", stopChanged(sc.name, is.Stopped)
+	} else if was.Sequence != is.Sequence || was.Current != is.Current || was.Last != is.Last || len(was.Holds) != len(is.Holds) {
 		now, _ := b.Newest()
 		err := fmt.Errorf("%s changed meanwhile: %s is %s: %w", sc.name, now.ID, now.Status, stella.ErrConflict)
 		next := "run 'stella orch env status %s', then decide again"
@@ -109,6 +111,25 @@ func (e *Engine) free(b ledger.Book, sc *scene, o Options) (takeover string, err
 		return lock.ID, nil
 	}
 	return "", lockedError(sc.name, *lock)
+}
+
+// sameStop reports whether two books know of the same stop, or of none.
+func sameStop(a, b *ledger.Stopped) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.How == b.How && a.At.Equal(b.At)
+}
+
+// stopChanged is why nothing begins that was decided before a person stopped what
+// runs, or before it was started again.
+func stopChanged(env stella.EnvName, now *ledger.Stopped) error {
+	what := "it is no longer stopped"
+	if now != nil {
+		what = "it was " + stoppedWords(*now)
+	}
+	err := fmt.Errorf("%s changed meanwhile: %s: %w", env, what, stella.ErrConflict)
+	return stella.WithHint(err, fmt.Sprintf("run 'stella orch env status %s', then decide again", env))
 }
 
 // mayTakeOver reports whether nobody who lives has the lock, as far as is known

@@ -117,14 +117,14 @@ func (e *Engine) sight(ctx context.Context, sc *scene) *sight {
 	case atWork(sc.book) != "":
 		s.diff.Error = atWork(sc.book) + ": what is half changed has not drifted"
 		return s
+	case stopped != nil:
+		s.diff.Notes = append(s.diff.Notes, stoppedWords(*stopped)+fmt.Sprintf("; run 'stella reconcile %s' to start it", sc.name))
+		return s
 	case lock != nil && !lock.ByHand && sc.book.Lock(now) != nil:
 		if dead, _ := e.stale(sc.ledger, sc.name, lock); !dead {
 			s.diff.Error = fmt.Sprintf("locked by %s: %s: what is half changed has not drifted", lock.Holder, lock.Purpose)
 			return s
 		}
-	case stopped != nil:
-		s.diff.Notes = append(s.diff.Notes, stoppedWords(*stopped)+fmt.Sprintf("; run 'stella reconcile %s' to start it", sc.name))
-		return s
 	}
 	if err != nil {
 		s.diff.Error = err.Error()

@@ -32,6 +32,8 @@ type machine struct {
 	failPrepare bool
 	block       chan struct{} // Prepare waits for it
 	prepared    func()        // told when Prepare begins
+	stopping    func()        // told when Stop begins
+	observing   func()        // told when Observe begins
 
 	watched func() // who is told that something changed; nil for nobody
 	blind   bool   // it can not be watched
@@ -85,6 +87,12 @@ func (m *machine) defect(in string) {
 }
 
 func (m *machine) Observe(context.Context) (stella.State, error) {
+	m.mu.Lock()
+	observing := m.observing
+	m.mu.Unlock()
+	if observing != nil {
+		observing()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.defect("observe")
@@ -172,6 +180,12 @@ func (m *machine) do(a stella.Action) {
 }
 
 func (m *machine) Stop(context.Context, int64) error {
+	m.mu.Lock()
+	stopping := m.stopping
+	m.mu.Unlock()
+	if stopping != nil {
+		stopping()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state = stella.State{}
