@@ -44,10 +44,11 @@ func (e *Engine) Detect(ctx context.Context, req DetectRequest) ([]Diff, error) 
 				if err != nil {
 					return err
 				}
-				s := e.sight(ctx, sc)
-				e.tell(ctx, s)
-				all[i] = s.diff
-				return nil
+				s, _, err := e.lookForDrift(ctx, sc)
+				if s != nil {
+					all[i] = s.diff
+				}
+				return err
 			})
 			if err != nil {
 				all[i].Error = err.Error()
@@ -58,20 +59,55 @@ func (e *Engine) Detect(ctx context.Context, req DetectRequest) ([]Diff, error) 
 	return all, errors.Join(g.Wait(), context.Cause(ctx))
 }
 
-// tell remembers what a look found. That it could not be written stops nobody,
-// and is said.
-func (e *Engine) tell(ctx context.Context, s *sight) {
-	if s.want == nil || s.policy() == "off" {
-		return
+// maxLooks bounds how often a look that somebody else overtook is repeated.
+const maxLooks = 3
+
+// lookForDrift compares an environment with the deployment in effect and
+// remembers what changed. What a deployment overtook is looked at anew: what it
+// brought has not drifted. Where that does not end, nobody can tell. That it could
+// not be written stops nobody, and is said; s.unrecorded is why.
+func (e *Engine) lookForDrift(ctx context.Context, sc *scene) (*sight, drift.Turn, error) {
+	for n := 1; ; n++ {
+		s := e.sight(ctx, sc)
+		if s.want == nil {
+			return s, s.unchanged(), nil
+		}
+		turn, book, err := e.rememberDrift(ctx, s)
+		switch {
+		case err == nil:
+			sc.book = book
+			return s, turn, nil
+		case !errors.Is(err, errOvertaken):
+			e.unwritten(ctx, s, err)
+			return s, turn, nil
+		case n == maxLooks || context.Cause(ctx) != nil:
+			s.overtaken()
+			return s, s.unchanged(), nil
+		}
+		if sc, err = e.glimpse(ctx, sc.name); err != nil {
+			return nil, drift.Turn{}, err
+		}
 	}
-	if _, _, err := e.rememberDrift(ctx, s); err != nil && !errors.Is(err, errOvertaken) {
-		e.unwritten(ctx, s, err)
-	}
+}
+
+// unchanged is the turn of a look that saw nothing.
+func (s *sight) unchanged() drift.Turn {
+	d := s.sc.book.Drift
+	return drift.Turn{Open: d.Open, Uncounted: d.Uncounted}
+}
+
+// overtaken takes back what was seen of another moment than the one it was
+// compared with.
+func (s *sight) overtaken() {
+	was := s.diff
+	s.want, s.diff = nil, nothingSeen(s.sc.name)
+	s.diff.Against, s.diff.Sync, s.diff.Error = was.Against, was.Sync, errOvertaken.Error()
 }
 
 // unwritten says that what a look found is not in the ledger.
 func (e *Engine) unwritten(ctx context.Context, s *sight, err error) {
 	e.cfg.Logger.WarnContext(ctx, "record drift", "environment", s.sc.name, "err", err)
+	s.unrecorded = err
 	s.diff.Notes = append(s.diff.Notes, "it could not be recorded: "+firstLine(err.Error()))
 	e.events.notify(Warned{Environment: s.sc.name, Text: "what was found is not recorded: " + firstLine(err.Error())})
 }
@@ -83,6 +119,8 @@ type sight struct {
 	in     stella.Deployment
 	survey *survey
 	diff   Diff
+	// unrecorded is why what was found is not in the ledger; nil where it is.
+	unrecorded error
 }
 
 func nothingSeen(env stella.EnvName) Diff {

@@ -38,6 +38,8 @@ type machine struct {
 	watched func() // who is told that something changed; nil for nobody
 	blind   bool   // it can not be watched
 
+	opened func() // told before it is opened; nil for nobody
+
 	suspects []string // who else writes, as it says
 
 	keeps map[stella.Digest]bool // images that are still there, whole
@@ -201,6 +203,9 @@ func (s site) Open(_ context.Context, spec reconciler.TargetSpec) (reconciler.Ta
 	m, ok := s[spec.Target.Name]
 	if !ok {
 		return nil, fmt.Errorf("no machine %s: %w", spec.Target.Name, stella.ErrUnreachable)
+	}
+	if m.opened != nil {
+		m.opened()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/drift"
 	"github.com/stella-ops/stella/ledger"
 )
@@ -21,13 +22,20 @@ var errOvertaken = errors.New("overtaken: somebody else was at it meanwhile")
 // rememberDrift writes to the ledger which findings began and which ended. A look
 // that found what is known writes nothing. It is decided on the newest book, so
 // that of two that look at the same time only one writes: the other one, like one
-// that a deployment overtook, gets errOvertaken.
+// that a deployment overtook, gets errOvertaken. Where drift.mode is off nothing
+// is written.
 func (e *Engine) rememberDrift(ctx context.Context, s *sight) (drift.Turn, ledger.Book, error) {
 	var turn drift.Turn
 	known := s.known(s.sc.book)
 	look := e.lookOf(s)
-	turn = drift.Follow(known, look)
-	if !turn.Changed(known) {
+	off := s.policy() == configrepo.DriftOff
+	if turn = drift.Follow(known, look); off || !turn.Changed(known) {
+		if e.overtookUnwritten(ctx, s) {
+			return turn, s.sc.book, errOvertaken
+		}
+		if off {
+			return s.unchanged(), s.sc.book, nil
+		}
 		e.sighted(s.sc.name, look)
 		return turn, s.sc.book, nil
 	}
@@ -48,6 +56,17 @@ func (e *Engine) rememberDrift(ctx context.Context, s *sight) (drift.Turn, ledge
 	}
 	e.sighted(s.sc.name, look)
 	return turn, book, nil
+}
+
+// overtookUnwritten is overtook for a look that writes nothing: only where it found
+// something that differs the ledger is read once more for it. Where that can not
+// be read, what was read before holds.
+func (e *Engine) overtookUnwritten(ctx context.Context, s *sight) bool {
+	if !s.diff.Drifted {
+		return false
+	}
+	book, err := s.sc.ledger.Refresh(ctx, s.sc.name)
+	return err == nil && overtook(book, s.sc.book)
 }
 
 // overtook reports whether a book is not the one that a look began with, in

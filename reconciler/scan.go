@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -43,23 +44,13 @@ type Flapping struct {
 	Suspects []string          `json:"suspects"` // who else seems to write it, the likeliest first
 }
 
-// maxScans bounds how often a scan that somebody else overtook looks anew.
-const maxScans = 3
-
 // Scan looks once for drift in one environment, remembers what changed in the
 // ledger, and heals where the environment's drift.mode says so and limits allow
 // it. Targets and environments that nobody can tell of are no error: they are in
 // the Diff. With drift.mode off it asks no target and says so.
 func (e *Engine) Scan(ctx context.Context, env stella.EnvName) (Scan, error) {
-	for n := 1; ; n++ {
-		s, err := e.scan(ctx, env)
-		if !errors.Is(err, errOvertaken) || n == maxScans {
-			if errors.Is(err, errOvertaken) {
-				s.NotHealed, err = err.Error(), nil
-			}
-			return s, errors.Join(err, context.Cause(ctx))
-		}
-	}
+	s, err := e.scan(ctx, env)
+	return s, errors.Join(err, context.Cause(ctx))
 }
 
 func (e *Engine) scan(ctx context.Context, env stella.EnvName) (Scan, error) {
@@ -70,32 +61,28 @@ func (e *Engine) scan(ctx context.Context, env stella.EnvName) (Scan, error) {
 		return out, err
 	}
 	s := &sight{sc: sc}
+	out.found(sc.book.Drift.Open, sc.book.Drift.Uncounted)
 	if out.Mode = s.policy(); out.Mode == configrepo.DriftOff {
 		out.Diff.Notes = append(out.Diff.Notes, "drift.mode is off: nothing was looked for")
-		out.found(sc.book.Drift.Open, sc.book.Drift.Uncounted)
 		return out, nil
 	}
-	s = e.sight(ctx, sc)
-	out.Diff = s.diff
-	out.found(sc.book.Drift.Open, sc.book.Drift.Uncounted)
-	if s.want == nil {
-		out.NotHealed = cmp.Or(append(slices.Clone(s.diff.Notes), s.diff.Error)...)
-		return out, nil
-	}
-	turn, book, err := e.rememberDrift(ctx, s)
-	if errors.Is(err, errOvertaken) {
+	s, turn, err := e.lookForDrift(ctx, sc)
+	if err != nil {
+		out.Diff.Error = err.Error()
 		return out, err
 	}
+	out.Mode, out.Diff = s.policy(), s.diff
 	out.found(turn.Open, turn.Uncounted)
 	out.Opened, out.Ended = append(out.Opened, turn.Opened...), append(out.Ended, turn.Ended...)
-	if err != nil {
-		e.unwritten(ctx, s, err)
-		out.Diff, out.NotHealed = s.diff, err.Error()
-		return out, nil
-	}
-	sc.book = book
-	if len(turn.Open) > 0 && s.verified() {
+	switch {
+	case s.want == nil:
+		out.NotHealed = cmp.Or(append(slices.Clone(s.diff.Notes), s.diff.Error)...)
+	case s.unrecorded != nil:
+		out.NotHealed = s.unrecorded.Error()
+	case len(turn.Open) > 0 && s.verified():
 		e.healDrift(ctx, s, turn.Open, &out)
+	case out.Mode == configrepo.DriftHeal && s.diff.Drifted && !s.verified():
+		out.NotHealed = fmt.Sprintf("%s is %s: what runs was not verified", s.in.ID, s.in.Status)
 	}
 	return out, nil
 }

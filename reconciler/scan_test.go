@@ -435,6 +435,8 @@ func TestAHealThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
 		n := len(w.book().Deployments)
 		if s := w.scan(); s.Healed != nil || len(w.book().Deployments) != n {
 			t.Errorf("it was tried again: %+v", s.Healed)
+		} else if !strings.Contains(s.NotHealed, "what runs was not verified") {
+			t.Errorf("nothing says why it is not healed: %q", s.NotHealed)
 		}
 	})
 	t.Run("and where it could not even be planned", func(t *testing.T) {
