@@ -42,7 +42,10 @@ func (e *Engine) CaptureBaseline(ctx context.Context, req BaselineRequest) (Capt
 		return out, err
 	}
 	out.Plan, out.Nothing, out.Replaces = &cp.plan, cp.nothing, cp.replaces
-	if len(cp.plan.Findings) == 0 {
+	switch {
+	case cp.nothing:
+		out.Baseline = cp.replaces
+	case len(cp.plan.Findings) == 0:
 		out.Baseline = baselineFile(cp.baseline)
 	}
 	if req.DryRun {
@@ -101,13 +104,11 @@ func (e *Engine) toCapture(ctx context.Context, sc *scene, name string) (baselin
 	if p := sc.pinned(); p != nil && c.InEffect {
 		c.Pinned = proposal(*p).Where()
 	}
-	if err := e.written(ctx, sc, &c); err != nil {
-		return c, err
+	err := e.written(ctx, sc, &c)
+	if err == nil && c.InEffect {
+		err = e.asked(ctx, sc, &c)
 	}
-	if c.InEffect {
-		return c, e.asked(ctx, sc, &c)
-	}
-	return c, nil
+	return c, err
 }
 
 // written looks for a commit of the branch that has what a candidate brought, and
@@ -221,7 +222,8 @@ func (e *Engine) planCapture(ctx context.Context, sc *scene, c baseline.Candidat
 	switch present, err := configrepo.ReadBaseline(ctx, sc.branch.tree, sc.branch.project, sc.name); {
 	case err == nil:
 		cp.replaces = baselineFile(*present)
-		cp.nothing = baseline.SameContent(*present, cp.baseline) && present.Reason == cp.baseline.Reason && len(cp.plan.Findings) == 0
+		said := cp.baseline.Reason == "" || present.Reason == cp.baseline.Reason
+		cp.nothing = baseline.SameContent(*present, cp.baseline) && said && len(cp.plan.Findings) == 0
 		cp.warnOfReplacing(*present)
 	case planned != "" && isInvalid(err):
 		cp.plan.Warnings = append(cp.plan.Warnings, fmt.Sprintf("%s can not be read, and is written anew: %s", path, strings.ReplaceAll(err.Error(), "\n", "; ")))

@@ -55,6 +55,9 @@ func TestWhatRunsBecomesTheBaselineOnceAndIsGoneBackTo(t *testing.T) {
 	if again := w.mustCapture("", "proven"); !again.Nothing || again.Commit != "" || w.git("rev-parse", "main") != first.Commit {
 		t.Errorf("the same once more: %+v", again)
 	}
+	if again := w.mustCapture("", ""); !again.Nothing || again.Baseline.Reason != "proven" || w.git("rev-parse", "main") != first.Commit {
+		t.Errorf("the same once more, without a reason: %+v", again)
+	}
 	if r := w.verified(); !r.OK || r.Unknown || !r.InEffect {
 		t.Errorf("%+v", r)
 	}
@@ -62,8 +65,11 @@ func TestWhatRunsBecomesTheBaselineOnceAndIsGoneBackTo(t *testing.T) {
 		t.Errorf("a baseline asks for nothing: %+v", out)
 	}
 	w.mustDeploy("b")
+	if unsaid := w.mustCapture("", " "); unsaid.Baseline.Reason != "" || strings.Contains(w.git("log", "-1", "--format=%B", "main"), "Stella-Reason") {
+		t.Errorf("without a reason: %+v", unsaid)
+	}
 	second := w.mustCapture("", "better")
-	if second.Replaces == nil || second.Replaces.Deployment != "prod-1" || second.Baseline.Deployment != "prod-2" {
+	if second.Replaces == nil || second.Replaces.Deployment != "prod-2" || second.Baseline.Deployment != "prod-2" {
 		t.Errorf("%+v", second)
 	}
 	// An older one was healthy then, whatever the targets do now.
@@ -80,7 +86,7 @@ func TestWhatRunsBecomesTheBaselineOnceAndIsGoneBackTo(t *testing.T) {
 	for _, one := range list {
 		got = append(got, one.Baseline.Deployment+" "+one.Baseline.Reason+" "+one.Author)
 	}
-	if diff := cmp.Diff([]string{"prod-1 the last good one ana", "prod-2 better ana", "prod-1 proven ana"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"prod-1 the last good one ana", "prod-2 better ana", "prod-2  ana", "prod-1 proven ana"}, got); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}
 	d, err := w.DiffBaseline(t.Context(), prod)

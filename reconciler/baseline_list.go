@@ -95,7 +95,8 @@ func (e *Engine) DiffBaseline(ctx context.Context, env stella.EnvName) (Baseline
 	if good.Tree == string(sc.branch.app) {
 		return d, nil
 	}
-	return d, e.appSince(ctx, sc, good, &d)
+	err = e.appSince(ctx, sc, good, &d)
+	return d, err
 }
 
 // sharedSince compares the shared directories that the deployment recorded.

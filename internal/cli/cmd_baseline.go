@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -33,11 +32,11 @@ type baselineCaptureOptions struct {
 func newBaselineCaptureCmd(a *App) *cobra.Command {
 	o := &baselineCaptureOptions{app: a}
 	cmd := &cobra.Command{
-		Use:   "capture ENV --reason WHY",
+		Use:   "capture ENV",
 		Short: "Make a verified deployment what can be gone back to",
 		Long: "Write the deployment in effect to baselines/ENV.yaml, as a commit: what 'stella rollback ENV --to baseline'\n" +
 			"and 'stella orch env reset ENV --to-baseline' go back to. Every target is observed and every check runs now;\n" +
-			"unless it is verified, healthy and undrifted it is refused, with every reason. An older deployment, named\n" +
+			"unless it is verified, healthy and undrifted it is refused, with all that speaks against it. An older deployment, named\n" +
 			"with --deployment, was healthy when it was verified. Nothing that runs is touched, and the same capture once\n" +
 			"more does nothing.",
 		Example: "  stella baseline capture production --reason \"a week without pages\"\n" +
@@ -48,7 +47,7 @@ func newBaselineCaptureCmd(a *App) *cobra.Command {
 	o.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.deployment, "deployment", "", "an older `deployment` instead of the one in effect")
-	f.StringVar(&o.reason, "reason", "", "`why` it is good; goes into the file")
+	f.StringVar(&o.reason, "reason", "", "`why` it is good, for whoever goes back to it; goes into the file and the commit")
 	f.StringVar(&o.planHash, "plan-hash", "", "go on only if the plan still has this `hash`, from --dry-run")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the file and the plan's hash, change nothing")
 	f.BoolVar(&o.pullReq, "pr", false, "push to a branch for review instead")
@@ -60,9 +59,6 @@ func (o *baselineCaptureOptions) run(cmd *cobra.Command, args []string) error {
 	env, err := o.need(o.app, cmd, args)
 	if err != nil {
 		return err
-	}
-	if strings.TrimSpace(o.reason) == "" {
-		return usage(cmd, "capture needs --reason: why it is good, for whoever goes back to it")
 	}
 	eng, err := o.app.engine(cmd.Context())
 	if err != nil {

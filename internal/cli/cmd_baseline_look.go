@@ -77,16 +77,29 @@ func newBaselineVerifyCmd(a *App) *cobra.Command {
 	return exits(cmd, exitsOfQuestion())
 }
 
+// baselinesDoc is the document of `baseline verify`.
+type baselinesDoc struct {
+	SchemaVersion int                         `json:"schemaVersion"`
+	Baselines     []reconciler.BaselineReport `json:"baselines"`
+	Without       []string                    `json:"without"` // environments that have none
+}
+
+// baselineDoc is that of one environment that was named: its report is at the top
+// as well, as `baseline show` prints it.
+type baselineDoc struct {
+	SchemaVersion int `json:"schemaVersion"`
+	reconciler.BaselineReport
+	Baselines []reconciler.BaselineReport `json:"baselines"`
+	Without   []string                    `json:"without"`
+}
+
 func (o *baselineLookOptions) verify(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 && o.name != "" {
-		args = []string{o.name}
+	envs, err := severalEnvironments(cmd, o.name, args, o.all)
+	if err != nil {
+		return err
 	}
-	if o.all == (len(args) > 0) {
-		return usage(cmd, "verify needs the names of environments, or --all")
-	}
-	envs := make([]stella.EnvName, len(args))
-	for i, arg := range args {
-		envs[i] = stella.EnvName(arg)
+	if len(envs) == 1 {
+		o.app.environment = envs[0]
 	}
 	eng, err := o.app.engine(cmd.Context())
 	if err != nil {
@@ -109,12 +122,12 @@ func (o *baselineLookOptions) verify(cmd *cobra.Command, args []string) error {
 			ok = append(ok, baselineID(r.Baseline))
 		}
 	}
+	var doc any = baselinesDoc{1, all, names}
+	if len(envs) == 1 && len(all) == 1 {
+		doc = baselineDoc{1, all[0], all, names}
+	}
 	err = o.app.print(view{
-		doc: struct {
-			SchemaVersion int                         `json:"schemaVersion"`
-			Baselines     []reconciler.BaselineReport `json:"baselines"`
-			Without       []string                    `json:"without"` // environments that have none
-		}{1, all, names},
+		doc:   doc,
 		names: ok,
 		page: func(p *page) {
 			for i, r := range all {
@@ -135,7 +148,7 @@ func (o *baselineLookOptions) verify(cmd *cobra.Command, args []string) error {
 // answerOfBaselines is the worst of all: one of which nobody can tell, then one
 // that a witness speaks against.
 func answerOfBaselines(all []reconciler.BaselineReport) error {
-	const hint = "run 'stella baseline verify %s' for every witness, or 'stella baseline capture %[1]s --reason …' once what runs is good"
+	const hint = "run 'stella baseline verify %s' for every witness, or 'stella baseline capture %[1]s' once what runs is good"
 	for _, r := range all {
 		if r.Unknown || r.Error != "" {
 			return stella.WithHint(&severalError{code: exitUnknown, what: fmt.Sprintf("%s: could not tell: %s", r.Environment, whyUnknown(r))},
@@ -197,7 +210,7 @@ func (o *baselineLookOptions) list(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if len(all) == 0 {
-		o.app.note("no baselines: 'stella baseline capture ENV --reason …' makes what runs one")
+		o.app.note("no baselines: 'stella baseline capture ENV' makes what runs one")
 	}
 	return o.app.print(view{
 		doc: struct {

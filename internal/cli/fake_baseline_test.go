@@ -90,6 +90,9 @@ func (f *fakeEngine) ShowBaseline(_ context.Context, env stella.EnvName) (reconc
 
 func (f *fakeEngine) VerifyBaselines(_ context.Context, envs ...stella.EnvName) (all []reconciler.BaselineReport, without []stella.EnvName, err error) {
 	for _, env := range envs {
+		f.verified = append(f.verified, string(env))
+	}
+	for _, env := range envs {
 		if _, err := f.book(env); err != nil {
 			return nil, nil, err
 		}

@@ -53,6 +53,7 @@ type fakeEngine struct {
 	followed  []string // ids of deployments
 	stopped   []stella.EnvName
 	got       []reconciler.Options // of the changes that were carried out
+	verified  []string             // environments whose baselines were to be verified
 }
 
 func newFake() *fakeEngine {

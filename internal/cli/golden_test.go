@@ -97,6 +97,7 @@ func documentCases() []documentCase {
 		{"health-check", "orch health-check production", 1, func(f *fakeEngine) { f.fails = "failed" }},
 		{"env-stop", "orch env stop production", 0, nil},
 		{"baseline-capture", "baseline capture production --reason better", 0, nil},
+		{"baseline-capture-unsaid", "baseline capture production", 0, nil},
 		{"baseline-capture-nothing", "baseline capture production --reason proven", 0, func(f *fakeEngine) { f.agreesNot = true }},
 		{"baseline-capture-dry-run", "baseline capture production --reason better --dry-run", 0, nil},
 		{"baseline-capture-refused", "baseline capture production --reason better --dry-run", 5, func(f *fakeEngine) {
