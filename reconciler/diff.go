@@ -92,8 +92,8 @@ func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
 	if err != nil {
 		return Diff{}, err
 	}
-	broken := want.invalid
-	if broken != nil && against == againstDesired {
+	broken, now := want.invalid, !req.Baseline && req.Ref == ""
+	if broken != nil && now {
 		// Nobody can tell what is wanted. What runs is still what was deployed, or
 		// is not, and the file that is wrong is among those that changed.
 		in, d, err := e.inEffect(ctx, sc)
@@ -115,7 +115,7 @@ func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
 	if req.Explain {
 		d.explain(want.env.Drift.Ignore, d.ObservedAt)
 	}
-	d.Standing, err = e.stands(ctx, sc, want, against)
+	d.Standing, err = e.stands(ctx, sc, want, now)
 	return d, err
 }
 

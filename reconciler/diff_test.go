@@ -357,6 +357,33 @@ func TestADiffComparesWithWhatItIsTold(t *testing.T) {
 	}
 }
 
+// TestADiffWithWhatIsNamedIsAboutThatWhereTheBranchIsInvalid: it is not held
+// against the branch, of which nobody can tell what it wants.
+func TestADiffWithWhatIsNamedIsAboutThatWhereTheBranchIsInvalid(t *testing.T) {
+	t.Parallel()
+	w := newDiffWorld(t)
+	b := w.book()
+	d, _ := b.Current()
+	w.seeded("Baseline", map[string]string{"baselines/prod.yaml": baselineOf(d, d.Tree)})
+	w.seeded("Oops", map[string]string{appRelease: "version: [\n"})
+	for name, req := range map[string]reconciler.DiffRequest{
+		"a deployment": {Ref: d.ID}, "a commit": {Ref: d.Commit}, "the baseline": {Baseline: true},
+	} {
+		if got := toldBy(w.diff(req)); got != "Invalid" {
+			t.Errorf("%s is what runs, and the diff says\n  %s", name, got)
+		}
+	}
+	if got, want := toldBy(w.diff(reconciler.DiffRequest{})), "modify app/release.yaml; error; out of sync; Invalid"; got != want {
+		t.Errorf("what is wanted now: the diff says\n  %s\nwant\n  %s", got, want)
+	}
+}
+
+// baselineOf is a file that names a deployment, with a tree of its own.
+func baselineOf(d stella.Deployment, tree string) string {
+	return "apiVersion: stella/v1\nkind: Baseline\nenvironment: prod\ndeployment: " + d.ID + "\ncommit: " + d.Commit +
+		"\ntree: " + tree + "\nrelease: a\ncomponents: {web: \"" + d.Components["web"] + "\"}\ndesired: " + string(d.Desired) + "\ncapturedAt: 2026-11-23T10:00:00Z\n"
+}
+
 // TestADiffWithTheBaselineGoesByWhatIsBelieved, on today's targets and with
 // today's shared directories.
 func TestADiffWithTheBaselineGoesByWhatIsBelieved(t *testing.T) {
@@ -370,10 +397,7 @@ func TestADiffWithTheBaselineGoesByWhatIsBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, _ := b.Current()
-	file := func(tree string) map[string]string {
-		return map[string]string{"baselines/prod.yaml": "apiVersion: stella/v1\nkind: Baseline\nenvironment: prod\ndeployment: " + d.ID + "\ncommit: " + d.Commit +
-			"\ntree: " + tree + "\nrelease: a\ncomponents: {web: \"" + d.Components["web"] + "\"}\ndesired: " + string(d.Desired) + "\ncapturedAt: 2026-11-23T10:00:00Z\n"}
-	}
+	file := func(tree string) map[string]string { return map[string]string{"baselines/prod.yaml": baselineOf(d, tree)} }
 	w.seeded("Baseline", file(d.Tree))
 	if got := toldBy(w.diff(reconciler.DiffRequest{Baseline: true})); got != "Synced" {
 		t.Errorf("nothing changed since; the diff says %s", got)

@@ -28,10 +28,11 @@ type Standing struct {
 	Files      []FileChange `json:"files"` // that differ from its files, as it would change them
 }
 
-// stands says how want stands to the last deployment that was verified. It
+// stands says how want stands to the last deployment that was verified. With now
+// it is about what is wanted now, whatever live state had to be compared with. It
 // goes by the same rules as status and a pass, so that they never contradict
 // each other.
-func (e *Engine) stands(ctx context.Context, sc *scene, want *source, against string) (Standing, error) {
+func (e *Engine) stands(ctx context.Context, sc *scene, want *source, now bool) (Standing, error) {
 	st := e.statusOf(sc)
 	s := Standing{Sync: st.Sync, Reason: st.Reason, Files: []FileChange{}}
 	good, known := sc.book.LastGood()
@@ -40,7 +41,7 @@ func (e *Engine) stands(ctx context.Context, sc *scene, want *source, against st
 	}
 	to := want
 	switch {
-	case against == againstDesired || sc.invalid != nil:
+	case now:
 		sync := sc.decide(false, false).sync
 		s.OutOfSync = sync != stella.Synced && sync != stella.Pinned
 		to = sc.branch // a pin keeps what the branch would change
