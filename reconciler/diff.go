@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -105,8 +106,9 @@ func (e *Engine) Diff(ctx context.Context, req DiffRequest) (Diff, error) {
 		return Diff{}, broken
 	}
 	d := e.compareLive(ctx, want, sc.book, against)
-	if d.Error = sc.lastSeen(); broken != nil {
-		d.Error = broken.Error()
+	d.Error = sc.lastSeen()
+	if broken != nil {
+		d.Error = strings.TrimPrefix(d.Error+"; "+broken.Error(), "; ")
 	}
 	d.Notes = append(d.Notes, notes...)
 	if stopped := sc.book.State.Stopped; stopped != nil {

@@ -397,7 +397,9 @@ func TestADiffWithTheBaselineGoesByWhatIsBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, _ := b.Current()
-	file := func(tree string) map[string]string { return map[string]string{"baselines/prod.yaml": baselineOf(d, tree)} }
+	file := func(tree string) map[string]string {
+		return map[string]string{"baselines/prod.yaml": baselineOf(d, tree)}
+	}
 	w.seeded("Baseline", file(d.Tree))
 	if got := toldBy(w.diff(reconciler.DiffRequest{Baseline: true})); got != "Synced" {
 		t.Errorf("nothing changed since; the diff says %s", got)

@@ -42,16 +42,25 @@ func (e *Engine) fetch(ctx context.Context, envs ...stella.EnvName) (*head, erro
 	for _, env := range envs {
 		names = append(names, ledgerRef(DefaultLedgerRef, env))
 	}
-	refs, err := e.cfg.Repo.Fetch(ctx, git.Want{Names: names, Branch: true})
+	refs, err := e.listed(ctx, git.Want{Names: names, Branch: true})
 	if err != nil {
-		e.cutOff()
-		return nil, fmt.Errorf("%w: %w", errFetch, err)
+		return nil, err
 	}
 	h, err := e.readHead(ctx, refs, refs.Default)
 	if err != nil {
 		return nil, err
 	}
 	return e.followProject(ctx, h, envs)
+}
+
+// listed asks the remote once; that it could not be asked is errFetch.
+func (e *Engine) listed(ctx context.Context, want git.Want) (git.Refs, error) {
+	refs, err := e.cfg.Repo.Fetch(ctx, want)
+	if err != nil {
+		e.cutOff()
+		return git.Refs{}, fmt.Errorf("%w: %w", errFetch, err)
+	}
+	return refs, nil
 }
 
 // followProject fetches again where stella.yaml names another branch or
@@ -68,9 +77,9 @@ func (e *Engine) followProject(ctx context.Context, h *head, envs []stella.EnvNa
 	for _, env := range envs {
 		want.Names = append(want.Names, ledgerRef(h.project.LedgerRef, env))
 	}
-	refs, err := e.cfg.Repo.Fetch(ctx, want)
+	refs, err := e.listed(ctx, want)
 	if err != nil {
-		return nil, fmt.Errorf("fetch config repository: %w", err)
+		return nil, err
 	}
 	if branch == h.ref {
 		return h, nil

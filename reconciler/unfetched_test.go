@@ -73,3 +73,17 @@ func TestWhatGitMustNotHaveIsNotPassedOver(t *testing.T) {
 		t.Errorf("a rewound branch is answered from the cache: %v", err)
 	}
 }
+
+// TestADiffOfAnInvalidBranchSaysThatItIsOld: one trouble hides no other.
+func TestADiffOfAnInvalidBranchSaysThatItIsOld(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	w.seeded("Oops", map[string]string{appRelease: "version: [\n"})
+	invalid := w.diff(reconciler.DiffRequest{}).Error
+	restore := w.cutOff()
+	defer restore()
+	d := w.diff(reconciler.DiffRequest{})
+	if !strings.HasSuffix(d.Error, "; "+invalid) || invalid == "" || !strings.Contains(d.Error, "fetch config repository") || !strings.Contains(d.Error, "this goes by what was seen at") {
+		t.Errorf("the diff says %q; with Git it said %q", d.Error, invalid)
+	}
+}
