@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/stella-ops/stella"
 )
 
@@ -28,25 +30,52 @@ func (e *Engine) Watch(ctx context.Context, env stella.EnvName, changed func()) 
 		return err
 	}
 	artifacts := e.cfg.Artifacts(want.project)
-	var bad []error
-	for _, t := range want.env.Targets {
-		spec := TargetSpec{Environment: want.env, Target: t, Machine: sc.book.State.Machines[t.Name], Artifacts: artifacts}
-		if err := e.watchTarget(ctx, spec, changed); err != nil {
-			bad = append(bad, fmt.Errorf("watch %s of %s: %w", t.Name, env, err))
-		}
+	specs := make([]TargetSpec, len(want.env.Targets))
+	for i, t := range want.env.Targets {
+		specs[i] = TargetSpec{Environment: want.env, Target: t, Machine: sc.book.State.Machines[t.Name], Artifacts: artifacts}
 	}
+	return e.watchTargets(ctx, specs, changed)
+}
+
+// watchTargets begins to watch targets, in parallel.
+func (e *Engine) watchTargets(ctx context.Context, specs []TargetSpec, changed func()) error {
+	bad := make([]error, len(specs))
+	var g errgroup.Group
+	g.SetLimit(maxParallel)
+	for i, spec := range specs {
+		g.Go(func() error {
+			if err := e.watchTarget(ctx, spec, changed); err != nil {
+				bad[i] = fmt.Errorf("watch %s of %s: %w", spec.Target.Name, spec.Environment.Name, err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // errors stay with their targets
 	return errors.Join(bad...)
 }
 
+// watchTarget begins to watch one target. One that hangs is as good as one that
+// is not there, and stops nobody else; a watch that begins after all is one more.
 func (e *Engine) watchTarget(ctx context.Context, spec TargetSpec, changed func()) error {
-	return e.guard("watch "+spec.Target.Name, func() error {
-		target, err := e.cfg.Targets.Open(ctx, spec)
-		if err != nil {
-			return err
-		}
-		if w, ok := target.(Watcher); ok {
-			return w.Watch(ctx, changed)
-		}
-		return nil
-	})
+	begin, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		done <- e.guard("watch "+spec.Target.Name, func() error {
+			target, err := e.cfg.Targets.Open(begin, spec)
+			if err != nil {
+				return err
+			}
+			if w, ok := target.(Watcher); ok {
+				return w.Watch(ctx, changed) // it lasts: not only as long as its begin may take
+			}
+			return nil
+		})
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-begin.Done():
+		return fmt.Errorf("no answer for %s: %w: %w", observeTimeout, stella.ErrUnreachable, context.Cause(begin))
+	}
 }
