@@ -42,6 +42,9 @@ func (e *Engine) keepAlive(held context.Context, lose context.CancelCauseFunc, e
 		ctx, cancel := context.WithTimeout(held, ledger.RenewEvery)
 		err := renew(ctx)
 		cancel()
+		if held.Err() != nil {
+			return // it ended meanwhile, and with it what was under way
+		}
 		switch {
 		case err == nil:
 			last = began // the lease runs from when it was asked for
