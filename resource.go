@@ -1,7 +1,6 @@
 package stella
 
 import (
-	"cmp"
 	"slices"
 	"time"
 )
@@ -31,18 +30,14 @@ type State struct {
 	Observed *Observation `json:"observed,omitempty"`
 }
 
-// Resource returns the resource with the id.
+// Resource returns the first resource with the id: what a target says may be in
+// any order, and may name one twice.
 func (s State) Resource(id ResourceID) (Resource, bool) {
-	if i, ok := slices.BinarySearchFunc(s.Resources, id, func(r Resource, id ResourceID) int { return cmp.Compare(r.ID, id) }); ok {
-		return s.Resources[i], true
+	i := slices.IndexFunc(s.Resources, func(r Resource) bool { return r.ID == id })
+	if i < 0 {
+		return Resource{}, false
 	}
-	// What a target says may be in any order.
-	for _, r := range s.Resources {
-		if r.ID == id {
-			return r, true
-		}
-	}
-	return Resource{}, false
+	return s.Resources[i], true
 }
 
 // Observation is the part of live state that is reported and not compared.
