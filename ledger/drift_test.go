@@ -165,8 +165,26 @@ func TestBeingStoppedEndsWithTheNextDeploymentThatTouches(t *testing.T) {
 	if s.deploy("b", stella.Errored); s.book.State.Stopped == nil {
 		t.Error("a deployment that touched nothing forgets it")
 	}
-	if s.deploy("b", stella.Succeeded); s.book.State.Stopped != nil {
-		t.Error("it is remembered after a deployment")
+	for how, end := range map[string]func(s *story){
+		"a deployment that succeeded": func(s *story) { s.deploy("b", stella.Succeeded) },
+		"one that failed":             func(s *story) { s.deploy("b", stella.Failed) },
+		"one that was aborted": func(s *story) {
+			s.begin(stella.Deployment{}).do(ledger.Abort{ID: "production-2", LockID: s.lockID(), Reason: "enough"})
+		},
+		"one whose lock a deployment took over": func(s *story) {
+			s.begin(stella.Deployment{}).do(ledger.Begin{Deployment: stella.Deployment{Kind: stella.KindDeploy}, Takeover: s.lockID()})
+		},
+		"one whose lock other work took over": func(s *story) {
+			s.begin(stella.Deployment{}).do(ledger.Lock{Lock: stella.Lock{Purpose: "p"}, Takeover: s.lockID()})
+		},
+		"one whose lock was released by force": func(s *story) {
+			s.begin(stella.Deployment{}).do(ledger.Unlock{LockID: s.lockID(), Force: true, Reason: "r"})
+		},
+	} {
+		s := newStory(t).deploy("a", stella.Succeeded).do(stop)
+		if end(s); s.book.State.Stopped != nil {
+			t.Errorf("it is remembered after %s", how)
+		}
 	}
 	if err := s.try(ledger.Note{Meta: ledger.Meta{Rules: 1}, Stopped: stop.Stopped}); !errors.Is(err, stella.ErrInvalid) {
 		t.Errorf("by rules 1: %v", err)

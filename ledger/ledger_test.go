@@ -215,7 +215,7 @@ func TestNotesThatSayWhatIsKnownAreNotWritten(t *testing.T) {
 			t.Errorf("%d saves, want 1", m.Saves())
 		}
 		n := note()
-		n.Summary.Drifted = 1
+		n.Summary.Reason = "another"
 		b := mustAppend(t, l, n, begin())
 		if m.Saves() != 2 || b.State.Transitions != 3 {
 			t.Errorf("%d saves, %d transitions, want 2 and 3", m.Saves(), b.State.Transitions)

@@ -163,8 +163,11 @@ func (d *draft) interrupt(r stella.Deployment, why string) {
 	d.unverified(r)
 }
 
-// unverified says that what runs is what r left behind, and not verified.
-func (d *draft) unverified(r stella.Deployment) { d.State.Last, d.State.Current = r.ID, "" }
+// unverified says that what runs is what r left behind, and not verified. It is
+// no longer what a person stopped.
+func (d *draft) unverified(r stella.Deployment) {
+	d.State.Last, d.State.Current, d.State.Stopped = r.ID, "", nil
+}
 
 // touched reports whether a deployment did anything to a target, as far as is
 // known. One that was out of reach is owed, not touched.

@@ -8,7 +8,8 @@ import (
 )
 
 // rules2 adds findings of drift and environments that were stopped on purpose to
-// rules 1.
+// rules 1. What else ends being stopped, see unverified and settle, means nothing
+// by rules 1, where it never began.
 func (d *draft) rules2(e Event) error {
 	switch e := e.(type) {
 	case Found:
@@ -17,14 +18,10 @@ func (d *draft) rules2(e Event) error {
 		if err := d.stop(e.Stopped); err != nil {
 			return err
 		}
-		return d.note(e)
-	case Finish:
-		if err := d.finish(e); err != nil {
+		if err := d.note(e); err != nil {
 			return err
 		}
-		if touched(e.Deployment) {
-			d.State.Stopped = nil // whatever runs now is the deployment's doing
-		}
+		d.countDrift() // whoever wrote the note had an older count
 		return nil
 	default:
 		return d.rules1(e)
@@ -75,14 +72,21 @@ func (d *draft) found(e Found) error {
 		return refuse(stella.ErrInvalid, "%s", err)
 	}
 	d.Drift = normalDrift(next)
-	d.State.Summary.Drifted, d.State.Summary.DriftSince = next.Count(), nil
+	d.countDrift()
+	return nil
+}
+
+// countDrift makes the summary say what drift.json says, so that the two never
+// contradict each other.
+func (d *draft) countDrift() {
+	s := &d.State.Summary
+	s.Drifted, s.DriftSince = d.Drift.Count(), nil
 	for _, f := range d.Drift.Open {
-		if since := d.State.Summary.DriftSince; since == nil || f.FirstSeen.Before(*since) {
+		if s.DriftSince == nil || f.FirstSeen.Before(*s.DriftSince) {
 			first := f.FirstSeen
-			d.State.Summary.DriftSince = &first
+			s.DriftSince = &first
 		}
 	}
-	return nil
 }
 
 func (d *Drift) end(f stella.DriftFinding) error {

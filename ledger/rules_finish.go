@@ -84,7 +84,7 @@ func outcome(r stella.Deployment) error {
 func (d *draft) settle(r stella.Deployment, current bool) {
 	switch {
 	case current:
-		d.State.Current, d.State.LastGood, d.State.Last = r.ID, r.ID, r.ID
+		d.State.Current, d.State.LastGood, d.State.Last, d.State.Stopped = r.ID, r.ID, r.ID, nil
 		d.State.Owed = owed(d.State.Owed, r.Targets)
 	case touched(r):
 		d.unverified(r)

@@ -69,7 +69,7 @@ func (s *story) lived(i int) ledger.Event {
 		d.Status, d.Targets, d.Steps = stella.Succeeded, webs(stella.TargetVerified), trace(s.now)
 		return ledger.Finish{Deployment: d, LockID: s.lockID(), Current: true}
 	default:
-		return ledger.Note{Summary: ledger.Summary{Sync: stella.Synced, Health: stella.Healthy, Drifted: i, Ready: true}}
+		return ledger.Note{Summary: ledger.Summary{Sync: stella.Synced, Health: stella.Healthy, Reason: fmt.Sprint(i), Ready: true}}
 	}
 }
 
@@ -191,7 +191,7 @@ func BenchmarkAppend(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i++
-		_, err := l.Append(b.Context(), env, write(ledger.Note{Summary: ledger.Summary{Drifted: i}}))
+		_, err := l.Append(b.Context(), env, write(ledger.Note{Summary: ledger.Summary{Reason: fmt.Sprint(i)}}))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -52,7 +52,7 @@ func history(t testing.TB, m ledger.Store, rounds int) int {
 		run(stella.Deployment{Kind: stella.KindRollback, Restores: b.State.LastGood, Tree: fmt.Sprintf("%040x", 2*i)}, b.State.Lock.ID, stella.Succeeded)
 		b = do(ledger.Lock{Lock: stella.Lock{ByHand: true, Purpose: "look", ExpiresAt: time.Now().Add(time.Hour)}})
 		do(ledger.Unlock{LockID: b.State.Lock.ID})
-		b = do(ledger.Note{Summary: ledger.Summary{Sync: stella.Synced, Drifted: i + 1}})
+		b = do(ledger.Note{Summary: ledger.Summary{Sync: stella.Synced, Reason: fmt.Sprint(i)}})
 		f := finding("web-1", "service/api", "/command", noon())
 		do(ledger.Found{Sequence: b.State.Sequence, Opened: []stella.DriftFinding{f}})
 		do(ledger.Found{Sequence: b.State.Sequence, Ended: []stella.DriftFinding{ended(f, stella.EndHealed, noon())}})
@@ -239,8 +239,8 @@ func TestAClockThatWasWrongIsAWarning(t *testing.T) {
 func TestAReportIsBounded(t *testing.T) {
 	m := ledgertest.NewMemory()
 	l := open(m)
-	for range 600 {
-		mustAppend(t, l, ledger.Note{Summary: ledger.Summary{Drifted: int(time.Now().UnixNano())}})
+	for i := range 600 {
+		mustAppend(t, l, ledger.Note{Summary: ledger.Summary{Reason: fmt.Sprint(i)}})
 	}
 	for i := range 600 {
 		m.Tamper(env, i, func(f map[string][]byte) { f["state.json"] = []byte("no") })

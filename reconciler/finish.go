@@ -85,7 +85,7 @@ func (s *site) observeAgain(ctx context.Context) (stella.State, error) {
 // now on, and which machines the targets are.
 func (r *run) outcome(b ledger.Book, d stella.Deployment, hold *stella.Hold) []ledger.Event {
 	return append([]ledger.Event{
-		ledger.Note{Summary: r.summary(d), Machines: r.survey.machines()},
+		ledger.Note{Summary: r.summary(b, d), Machines: r.survey.machines()},
 		ledger.Finish{Deployment: d, LockID: r.lockID, Hold: hold, Current: d.Status == stella.Succeeded},
 	}, unpins(b, d)...)
 }
@@ -119,12 +119,9 @@ var errEnded = errors.New("the deployment ended")
 
 // summary is how the environment stands after a deployment, for those who ask
 // the ledger alone.
-func (r *run) summary(d stella.Deployment) ledger.Summary {
-	s := r.scene.book.State.Summary
+func (r *run) summary(b ledger.Book, d stella.Deployment) ledger.Summary {
+	s := b.State.Summary
 	s.Commit, s.At = d.Commit, time.Now().UTC()
-	if r.scene.book.Drift.Count() == 0 {
-		s.Drifted, s.DriftSince = 0, nil
-	}
 	was := s.Sync
 	s.Reason = firstLine(d.Error)
 	switch d.Status {
