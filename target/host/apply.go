@@ -233,7 +233,7 @@ func (h *Host) straighten(service string) error {
 		if _, err := os.Lstat(left); err != nil {
 			continue
 		}
-		if err := durable.Remove(left); err != nil {
+		if err := discard(left); err != nil {
 			return err
 		}
 	}
@@ -241,17 +241,15 @@ func (h *Host) straighten(service string) error {
 }
 
 // link points `current` at a release, atomically. A directory that somebody put
-// in its place goes first: nothing can be renamed over it.
+// in its place is renamed away first.
 func (h *Host) link(service, release string) error {
 	target := filepath.Join("releases", release)
 	if at, err := os.Readlink(h.lay.current(service)); err == nil && at == target {
 		return nil
 	}
 	return h.effect("link", func() error {
-		if fi, err := os.Lstat(h.lay.current(service)); err == nil && fi.IsDir() {
-			if err := removeTree(h.lay.current(service)); err != nil {
-				return err
-			}
+		if err := makeWay(h.lay.current(service)); err != nil {
+			return err
 		}
 		return durable.Symlink(target, h.lay.current(service))
 	})
@@ -270,7 +268,7 @@ func (h *Host) placeSpec(ctx context.Context, service string) error {
 	}
 	// The status goes first: a crash in between must not leave the new spec with
 	// the old one's status, which would tell of a job that completed and never ran.
-	err = durable.Remove(h.lay.status(service))
+	err = errors.Join(discard(h.lay.status(service)), makeWay(h.lay.spec(service)))
 	if err == nil {
 		err = durable.Rename(h.lay.nextSpec(service), h.lay.spec(service))
 	}
@@ -294,8 +292,8 @@ func (h *Host) removeService(ctx context.Context, name string) error {
 // that nothing of it runs.
 func (h *Host) forget(name string) error {
 	return h.effect("forget", func() error {
-		return errors.Join(durable.Remove(h.lay.spec(name)), durable.Remove(h.lay.nextSpec(name)),
-			durable.Remove(h.lay.current(name)), durable.Remove(h.lay.running(name)), durable.Remove(h.lay.status(name)), durable.Remove(h.lay.pid(name)))
+		return errors.Join(discard(h.lay.spec(name)), discard(h.lay.nextSpec(name)),
+			discard(h.lay.current(name)), discard(h.lay.running(name)), discard(h.lay.status(name)), discard(h.lay.pid(name)))
 	})
 }
 

@@ -109,11 +109,13 @@ func (l *liveService) hideConfig(path string) {
 	l.resource.Secrets = secrets
 }
 
+// maxConfigBytes bounds a config file that is read.
+const maxConfigBytes = 4 << 20
+
 // readConfig reads a config file of a release, which may have become anything.
 func readConfig(dir string, c configRecord, fi fs.FileInfo) ([]byte, error) {
-	const most = 4 << 20
-	if !fi.Mode().IsRegular() || fi.Size() > most {
+	if !fi.Mode().IsRegular() || fi.Size() > maxConfigBytes {
 		return nil, fs.ErrInvalid
 	}
-	return os.ReadFile(configPath(dir, c))
+	return readRegular(configPath(dir, c), maxConfigBytes)
 }

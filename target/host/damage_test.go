@@ -57,6 +57,15 @@ func damages(s *scene) map[string]targettest.Damage {
 				must(t, os.Remove(s.lay.status("web")))
 			},
 		},
+		"record is a directory": {
+			Runs: true, Want: append(append(one(stella.Extra, webID, "/spec.json"), one(stella.Extra, webID, "/status.json")...), one(stella.Extra, s.stickerID(), "")...),
+			Do: func(t *testing.T, _ stella.Resource) {
+				for _, file := range []string{s.lay.spec("web"), s.lay.status("web"), s.lay.history("web"), s.lay.sticker()} {
+					must(t, os.Remove(file))
+					inPlaceOf()["directory"](t, file)
+				}
+			},
+		},
 		"extra service": {Runs: true, Want: one(stella.Extra, "service/evil", ""), Do: s.extraService},
 	}
 	maps.Copy(all, fileDamages(s))
@@ -94,6 +103,12 @@ func fileDamages(s *scene) map[string]targettest.Damage {
 		"file of the release removed": {Want: one(stella.Extra, webID, "/files"), Do: func(t *testing.T, web stella.Resource) {
 			s.without(t, in(t, web, "."), "version")
 		}},
+		"directory unreadable": {Want: one(stella.Extra, webID, "/files"), Do: func(t *testing.T, web stella.Resource) {
+			must(t, os.Chmod(in(t, web, "bin"), 0))
+		}},
+	}
+	if os.Geteuid() == 0 {
+		all["directory unreadable"] = targettest.Damage{Cannot: "root reads everything"}
 	}
 	if !s.chroots {
 		const why = "only root can give files away, and only root can write to those of another user"
@@ -147,7 +162,10 @@ func (s *scene) wreck(t *testing.T, web stella.Resource) {
 	for _, file := range []string{s.lay.spec("web"), s.lay.status("web"), s.lay.running("web"), s.lay.history("web"), s.lay.sticker()} {
 		must(t, os.WriteFile(file, []byte("{"), 0o600))
 	}
-	must(t, os.Remove(filepath.Join(filepath.Dir(root), sealName)))
+	for _, file := range []string{filepath.Join(filepath.Dir(root), sealName), s.lay.history("web"), s.lay.running("web"), s.lay.nextSpec("web")} {
+		must(t, ignoreMissing(os.Remove(file)))
+		inPlaceOf()["directory"](t, file)
+	}
 }
 
 // extraService puts a service there that nobody asked for, and starts it.

@@ -28,6 +28,9 @@ func (h *Host) readTarget() (targetFile, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return targetFile{}, nil
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return t, stella.WithHint(err, "run stella as the user whose file "+h.lay.target()+" is")
+	}
 	if errors.Is(err, stella.ErrTampered) {
 		return t, stella.WithHint(err, "restore "+h.lay.target()+" with a fence at least as high as the ledger's")
 	}

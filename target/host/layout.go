@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -86,21 +85,13 @@ func (l layout) volumeRecord(name string) string { return filepath.Join(l.volume
 const maxDocumentBytes = 32 << 20
 
 // readJSON reads a JSON file that stella wrote. A file that is not there is
-// fs.ErrNotExist; one that is not whole is of class stella.ErrTampered, since
-// all of them are written by rename; one of a newer version is of class
-// stella.ErrUnsupported.
+// fs.ErrNotExist; one that is not whole, or no file, is of class
+// stella.ErrTampered, since all of them are written by rename; one of a newer
+// version is of class stella.ErrUnsupported.
 func readJSON(path string, into any) error {
-	f, err := os.Open(path)
+	data, err := readRegular(path, maxDocumentBytes)
 	if err != nil {
 		return err
-	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, maxDocumentBytes+1))
-	if err != nil {
-		return err
-	}
-	if len(data) > maxDocumentBytes {
-		return fmt.Errorf("read %s: %w: larger than %d bytes", path, stella.ErrTampered, maxDocumentBytes)
 	}
 	var version struct {
 		SchemaVersion int `json:"schemaVersion"`
@@ -124,7 +115,7 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(path, data, 0o600)
+	return writeFile(path, data, 0o600)
 }
 
 func encodeJSON(v any) ([]byte, error) {

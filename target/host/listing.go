@@ -2,12 +2,12 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -48,8 +48,8 @@ func (l listing) seal(dir string, rel releaseFile) sealFile {
 func listRelease(ctx context.Context, dir string, rel releaseFile) (listing, error) {
 	var text bytes.Buffer
 	tree, stat := sha256.New(), sha256.New()
-	err := eachFile(ctx, dir, rel, func(name string, fi fs.FileInfo) error {
-		deep, err := entryLine(filepath.Join(dir, name), fi)
+	err := eachFile(ctx, dir, rel, nil, func(name string, fi fs.FileInfo) error {
+		deep, err := entryLine(ctx, filepath.Join(dir, name), fi)
 		if err != nil {
 			return err
 		}
@@ -82,19 +82,27 @@ func ownFiles(dir string, rel releaseFile) map[string]bool {
 
 // eachFile calls fn for everything in a release but its seal, its list and its
 // config files, which are compared with digests of their own. Names begin with a
-// slash.
-func eachFile(ctx context.Context, dir string, rel releaseFile, fn func(name string, fi fs.FileInfo) error) error {
+// slash. A directory that nobody can look into is an error, or else a call of
+// closed, where there is one.
+func eachFile(ctx context.Context, dir string, rel releaseFile, closed func(name string), fn func(name string, fi fs.FileInfo) error) error {
 	skip := ownFiles(dir, rel)
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && path != dir:
 			return nil // it went meanwhile
+		case isForeign(err) && closed != nil:
+			closed(cmp.Or(path[len(dir):], "/"))
+			return fs.SkipDir
 		case err != nil || path == dir || skip[path]:
 			return err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		}
 		fi, err := d.Info()
+		if isForeign(err) && closed != nil {
+			closed(cmp.Or(filepath.Dir(path)[len(dir):], "/"))
+			return fs.SkipDir
+		}
 		if err != nil {
 			return ignoreMissing(err)
 		}
@@ -102,11 +110,11 @@ func eachFile(ctx context.Context, dir string, rel releaseFile, fn func(name str
 	})
 }
 
-func entryLine(path string, fi fs.FileInfo) (string, error) {
+func entryLine(ctx context.Context, path string, fi fs.FileInfo) (string, error) {
 	switch {
 	case fi.Mode().IsRegular():
-		sum, err := digestFile(path)
-		return fmt.Sprintf("file %o %d %s", fi.Mode().Perm(), fi.Size(), sum), err
+		sum, err := digestFile(ctx, path)
+		return fileLine(fi) + string(sum), err
 	case fi.IsDir():
 		return fmt.Sprintf("dir %o", fi.Mode().Perm()), nil
 	case fi.Mode()&fs.ModeSymlink != 0:
@@ -115,6 +123,9 @@ func entryLine(path string, fi fs.FileInfo) (string, error) {
 	}
 	return fmt.Sprintf("other %o", fi.Mode()), nil
 }
+
+// fileLine is the line of a file without its digest.
+func fileLine(fi fs.FileInfo) string { return fmt.Sprintf("file %o %d ", fi.Mode().Perm(), fi.Size()) }
 
 // sealedFile is a line of a list.
 type sealedFile struct{ deep, stat string }
@@ -125,12 +136,7 @@ var errUnlisted = errors.New("no list of what was sealed")
 // readList reads the list of a release by the names of its files.
 func readList(dir string, seal sealFile) (map[string]sealedFile, error) {
 	const most = 256 << 20
-	f, err := os.Open(filepath.Join(dir, listName))
-	if err != nil {
-		return nil, errors.Join(errUnlisted, err)
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, most))
+	text, err := readRegular(filepath.Join(dir, listName), most)
 	if err != nil {
 		return nil, errors.Join(errUnlisted, err)
 	}
@@ -198,13 +204,15 @@ func treeChanges(ctx context.Context, dir string, rel releaseFile, seal sealFile
 		return unlistedChanges(ctx, dir, rel, seal)
 	}
 	c := comparison{
-		dir: dir, sealed: sealed, seen: make(map[string]bool, len(sealed)), found: map[string]string{}, within: map[string]bool{},
+		dir: dir, sealed: sealed, seen: make(map[string]bool, len(sealed)), found: map[string]string{},
+		within: map[string]bool{}, shut: map[string]bool{},
 	}
 	// What it says of config files decides what else is looked at.
-	if fi, err := os.Lstat(filepath.Join(dir, releaseDocument)); err == nil && c.visit(releaseDocument, fi) == nil && len(c.found) > 0 {
+	if fi, err := os.Lstat(filepath.Join(dir, releaseDocument)); err == nil && c.visit(ctx, releaseDocument, fi) == nil && len(c.found) > 0 {
 		return c.changes(), nil
 	}
-	if err := eachFile(ctx, dir, rel, c.visit); err != nil {
+	err = eachFile(ctx, dir, rel, c.closed, func(name string, fi fs.FileInfo) error { return c.visit(ctx, name, fi) })
+	if err != nil {
 		return fileChanges{}, err
 	}
 	c.removed()
@@ -214,7 +222,7 @@ func treeChanges(ctx context.Context, dir string, rel releaseFile, seal sealFile
 // unlistedChanges says that something was changed where nobody knows what.
 func unlistedChanges(ctx context.Context, dir string, rel releaseFile, seal sealFile) (fileChanges, error) {
 	now, err := listRelease(ctx, dir, rel)
-	if err != nil || now.tree == seal.Tree {
+	if err != nil && !isForeign(err) || err == nil && now.tree == seal.Tree {
 		return fileChanges{}, err
 	}
 	return fileChanges{named: []string{"changed, and the list of what was sealed is not whole"}, total: 1}, nil
@@ -227,9 +235,19 @@ type comparison struct {
 	seen   map[string]bool
 	found  map[string]string // name → what happened to it
 	within map[string]bool   // added directories and what is in them
+	shut   map[string]bool   // directories that nobody can look into
 }
 
-func (c *comparison) visit(name string, fi fs.FileInfo) error {
+// closed takes a directory that nobody can look into: it could be when it was
+// sealed.
+func (c *comparison) closed(name string) {
+	c.shut[name] = true
+	if c.found[name] == "" && !c.within[name] {
+		c.found[name] = "changed"
+	}
+}
+
+func (c *comparison) visit(ctx context.Context, name string, fi fs.FileInfo) error {
 	was, known := c.sealed[name]
 	c.seen[name] = true
 	if !known {
@@ -242,15 +260,19 @@ func (c *comparison) visit(name string, fi fs.FileInfo) error {
 	if was.stat == statLine(fi) {
 		return nil
 	}
-	deep, err := entryLine(filepath.Join(c.dir, name), fi)
+	if fi.Mode().IsRegular() && !strings.HasPrefix(was.deep, fileLine(fi)) {
+		c.found[name] = "changed" // however large it has become: it need not be read
+		return nil
+	}
+	deep, err := entryLine(ctx, filepath.Join(c.dir, name), fi)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.seen[name] = false
 		return nil
 	}
-	if err != nil {
+	if err != nil && !isForeign(err) && !errors.Is(err, stella.ErrTampered) {
 		return err
 	}
-	if deep != was.deep {
+	if err != nil || deep != was.deep {
 		c.found[name] = "changed"
 	}
 	return nil
@@ -260,7 +282,7 @@ func (c *comparison) visit(name string, fi fs.FileInfo) error {
 func (c *comparison) removed() {
 	for name := range c.sealed {
 		parent := path.Dir(name)
-		if !c.seen[name] && (parent == "/" || c.seen[parent]) {
+		if !c.seen[name] && !c.shut[parent] && (parent == "/" || c.seen[parent]) {
 			c.found[name] = "removed"
 		}
 	}
@@ -277,7 +299,7 @@ func (c *comparison) changes() fileChanges {
 		if inImage, ok := strings.CutPrefix(name, imageFiles+"/"); ok {
 			shown = "/" + inImage
 		} else if name != imageFiles {
-			shown = strings.TrimPrefix(name, "/") // stella's own
+			shown = cmp.Or(strings.TrimPrefix(name, "/"), "the directory of the release") // stella's own
 		}
 		out.named = append(out.named, c.found[name]+" "+safe.Clip(shown, 200))
 	}

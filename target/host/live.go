@@ -46,7 +46,7 @@ func (h *Host) liveImage(ctx context.Context, l *liveService) error {
 	dir := h.lay.release(name, release)
 	rel, seal, err := readRelease(dir)
 	if err != nil {
-		l.odd[fieldFiles] = []any{unreadable(dir, err)}
+		l.odd[fieldFiles] = []any{unreadable(dir)}
 	} else {
 		found, err := treeChanges(ctx, dir, rel, seal)
 		if err != nil {
@@ -75,14 +75,11 @@ func (h *Host) liveImage(ctx context.Context, l *liveService) error {
 }
 
 // unreadable words why nobody can tell what a release holds.
-func unreadable(dir string, err error) string {
+func unreadable(dir string) string {
 	for _, file := range []string{"", sealName, releaseDocument} {
 		if _, err := os.Lstat(filepath.Join(dir, file)); errors.Is(err, fs.ErrNotExist) {
 			return strings.TrimSpace("removed " + strings.TrimPrefix(cmp.Or(file, "all of them"), "/"))
 		}
-	}
-	if errors.Is(err, errUnsealed) {
-		return "removed " + sealName
 	}
 	return "changed " + sealName + " or " + strings.TrimPrefix(releaseDocument, "/")
 }

@@ -15,7 +15,7 @@ import (
 // has no resource, except a one-shot that ended as it should; what it says
 // otherwise is in the observation, as is what can not be read. Errors are of
 // class stella.ErrTampered where target.json is not whole, since then nobody
-// knows the fence, and of stella.ErrUnsupported for files of a newer stella.
+// knows the fence, and of stella.ErrUnsupported where it is one of a newer stella.
 func (h *Host) Observe(ctx context.Context) (stella.State, error) {
 	o := &stella.Observation{At: time.Now().UTC(), Machine: h.machine, Components: []stella.ComponentStatus{}, Notes: []string{}}
 	state := stella.State{Resources: []stella.Resource{}, Observed: o}
@@ -85,9 +85,10 @@ func (h *Host) observeService(ctx context.Context, name string) (liveService, er
 }
 
 // isLost reports whether a file of ours is gone or not whole: somebody was at
-// it, and the next apply writes it anew.
+// it, and the next apply writes it anew. A newer stella is not to be taken for
+// somebody: it raises the version of target.json, too.
 func isLost(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, stella.ErrTampered)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, stella.ErrTampered) || errors.Is(err, stella.ErrUnsupported)
 }
 
 // judge decides from the processes what state a service is in; the status is

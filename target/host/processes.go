@@ -117,12 +117,8 @@ func (h *Host) processesOf(service string) []int {
 // shimOf returns the living shim of a service: by its pid file, or, where that
 // was lost, by its command line.
 func (l layout) shimOf(service string) (durable.Process, bool) {
-	data, err := os.ReadFile(l.pid(service))
-	if err == nil {
-		p, err := durable.ParseProcess(strings.TrimSpace(string(data)))
-		if err == nil && p.Local() && p.Alive() {
-			return p, true
-		}
+	if p, ok := l.pidOf(service); ok {
+		return p, true
 	}
 	for _, pid := range allProcesses() {
 		if !isShim(pid, l.shimArgs(service)) {

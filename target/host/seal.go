@@ -3,17 +3,14 @@ package host
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/effect"
 )
 
@@ -35,22 +32,9 @@ type sealFile struct {
 
 const sealName = "seal.json"
 
-func digestFile(path string) (stella.Digest, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return stella.Digest("sha256:" + hex.EncodeToString(h.Sum(nil))), nil
-}
-
 func digestOf(data []byte) stella.Digest {
 	sum := sha256.Sum256(data)
-	return stella.Digest("sha256:" + hex.EncodeToString(sum[:]))
+	return sumOf(sum[:])
 }
 
 // configPath is where a config file lies in a release.
@@ -59,18 +43,23 @@ func configPath(dir string, c configRecord) string { return filepath.Join(dir, "
 // errUnsealed: the release is not complete.
 var errUnsealed = errors.New("not sealed")
 
-// readRelease reads what a release holds. One that has no seal is errUnsealed.
+// readRelease reads what a release holds. One that has no seal that can be read
+// is errUnsealed.
 func readRelease(dir string) (releaseFile, sealFile, error) {
 	var rel releaseFile
 	var seal sealFile
 	if err := readJSON(filepath.Join(dir, sealName), &seal); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return rel, seal, errUnsealed
+		if isLost(err) {
+			err = fmt.Errorf("%w: %w", errUnsealed, err)
 		}
-		return rel, seal, err
+		return releaseFile{}, sealFile{}, err
 	}
-	err := readJSON(filepath.Join(dir, "release.json"), &rel)
-	return rel, seal, err
+	if err := readJSON(filepath.Join(dir, "release.json"), &rel); isLost(err) {
+		return releaseFile{}, sealFile{}, fmt.Errorf("%w: %w", stella.ErrTampered, err) // it was there before the seal was
+	} else if err != nil {
+		return releaseFile{}, sealFile{}, err
+	}
+	return rel, seal, nil
 }
 
 // checkTree proves that the image's part of a release is what was sealed. The
@@ -108,7 +97,7 @@ func (h *Host) renewSeal(ctx context.Context, dir string, fence int64) error {
 	// nobody believes it, and the next one makes it anew.
 	return h.locked(ctx, fence, func() error {
 		return h.effect("seal", func() error {
-			if err := durable.WriteFile(filepath.Join(dir, listName), list.text, 0o600); err != nil {
+			if err := writeFile(filepath.Join(dir, listName), list.text, 0o600); err != nil {
 				return err
 			}
 			return writeJSON(filepath.Join(dir, sealName), list.seal(dir, rel))
@@ -127,7 +116,7 @@ func checkRelease(ctx context.Context, dir string) (releaseFile, error) {
 		return rel, err
 	}
 	for _, c := range rel.Configs {
-		if !c.holds(dir, seal) {
+		if !c.holds(ctx, dir, seal) {
 			return rel, fmt.Errorf("%w: config %s of release %s was changed on disk", stella.ErrTampered, c.Path, filepath.Base(dir))
 		}
 	}
@@ -135,7 +124,7 @@ func checkRelease(ctx context.Context, dir string) (releaseFile, error) {
 }
 
 // holds reports whether a config file is what was put there.
-func (c configRecord) holds(dir string, seal sealFile) bool {
+func (c configRecord) holds(ctx context.Context, dir string, seal sealFile) bool {
 	fi, err := os.Lstat(configPath(dir, c))
 	if err != nil || !fi.Mode().IsRegular() {
 		return false
@@ -143,8 +132,11 @@ func (c configRecord) holds(dir string, seal sealFile) bool {
 	if seal.untouched(c, fi) {
 		return true
 	}
-	got, err := digestFile(configPath(dir, c))
-	return err == nil && got == c.Digest && uint32(fi.Mode().Perm()) == c.Mode && (c.Owner == "" || c.Owner == ownership(fi))
+	if uint32(fi.Mode().Perm()) != c.Mode || c.Owner != "" && c.Owner != ownership(fi) || fi.Size() > maxConfigBytes {
+		return false
+	}
+	got, err := digestFile(ctx, configPath(dir, c))
+	return err == nil && got == c.Digest
 }
 
 // untouched reports whether a config file is as it was when it was sealed: then

@@ -227,7 +227,7 @@ func (h *Host) removeAll(fence int64) error {
 	for _, v := range volumes {
 		all = append(all, h.retireVolume(v.ID))
 	}
-	all = append(all, durable.Remove(h.lay.sticker()), ignoreMissing(ignoreNotEmpty(os.Remove(h.lay.services()))))
+	all = append(all, discard(h.lay.sticker()), ignoreMissing(ignoreNotEmpty(os.Remove(h.lay.services()))))
 	if err := errors.Join(all...); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -28,28 +29,25 @@ type statWalk struct {
 	line []byte
 }
 
-// dir writes what is in the directory at path.
-func (w *statWalk) dir(ctx context.Context) (err error) {
+// dir writes what is in the directory at path. It is closed before those in it
+// are opened: they may lie deeper than there are descriptors. Of one that nobody
+// can look into, that is what is written.
+func (w *statWalk) dir(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	f, err := os.OpenFile(string(w.path), os.O_RDONLY|unix.O_DIRECTORY|openNoFollow, 0)
-	if errors.Is(err, fs.ErrNotExist) && len(w.path) > w.base {
-		return nil // it went meanwhile
+	entries, err := w.read()
+	if isForeign(err) {
+		_, _ = io.WriteString(w.h, "closed\n")
+		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
-	fd, at := int(f.Fd()), len(w.path)
-	for _, name := range names {
-		w.path = append(append(w.path[:at], '/'), name...)
-		if err := w.entry(ctx, fd, name); err != nil {
+	at := len(w.path)
+	for _, e := range entries {
+		w.path = append(append(w.path[:at], '/'), e.name...)
+		if err := w.entry(ctx, e.statNumbers); err != nil {
 			return err
 		}
 	}
@@ -57,24 +55,52 @@ func (w *statWalk) dir(ctx context.Context) (err error) {
 	return nil
 }
 
-func (w *statWalk) entry(ctx context.Context, fd int, name string) error {
+// statEntry is what is in a directory.
+type statEntry struct {
+	name string
+	statNumbers
+}
+
+// read looks at what is in the directory at path, sorted by name.
+func (w *statWalk) read() (entries []statEntry, err error) {
+	f, err := os.OpenFile(string(w.path), os.O_RDONLY|unix.O_DIRECTORY|openNoFollow, 0)
+	if errors.Is(err, fs.ErrNotExist) && len(w.path) > w.base {
+		return nil, nil // it went meanwhile
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	fd, entries := int(f.Fd()), make([]statEntry, 0, len(names))
+	for _, name := range names {
+		var st unix.Stat_t
+		err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if errors.Is(err, unix.ENOENT) {
+			continue // it went meanwhile
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "lstat", Path: string(w.path) + "/" + name, Err: err}
+		}
+		entries = append(entries, statEntry{name, statNumbers{
+			mode: uint64(st.Mode), size: st.Size, mtime: st.Mtim, ctime: st.Ctim, inode: st.Ino,
+		}})
+	}
+	return entries, nil
+}
+
+func (w *statWalk) entry(ctx context.Context, st statNumbers) error {
 	if w.skip[string(w.path)] {
 		return nil
 	}
-	var st unix.Stat_t
-	err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if errors.Is(err, unix.ENOENT) {
-		return nil // it went meanwhile
-	}
-	if err != nil {
-		return &fs.PathError{Op: "lstat", Path: string(w.path), Err: err}
-	}
 	w.line = appendQuoted(w.line[:0], w.path[w.base:])
-	w.line = appendStat(append(w.line, ' '), statNumbers{
-		mode: uint64(st.Mode), size: st.Size, mtime: st.Mtim, ctime: st.Ctim, inode: st.Ino,
-	})
+	w.line = appendStat(append(w.line, ' '), st)
 	_, _ = w.h.Write(append(w.line, '\n')) // it never fails, hash.Hash
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+	if st.mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}
 	return w.dir(ctx)

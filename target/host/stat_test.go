@@ -27,7 +27,7 @@ func TestTheFastListingIsTheListing(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, sealName), nil, 0o600))
 	rel := releaseFile{}
 	want := sha256.New()
-	must(t, eachFile(t.Context(), dir, rel, func(name string, fi fs.FileInfo) error {
+	must(t, eachFile(t.Context(), dir, rel, nil, func(name string, fi fs.FileInfo) error {
 		st, ok := fi.Sys().(*syscall.Stat_t)
 		if !ok {
 			return fs.ErrInvalid

@@ -108,7 +108,15 @@ func (l layout) replace(service, path string, v any) error {
 		return err
 	}
 	tmp := filepath.Join(l.service(service), ".status.tmp")
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+	if err := errors.Join(makeWay(path), makeWay(tmp), ignoreMissing(os.Remove(tmp))); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // in a new one, and in no pipe
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, ignoreMissing(os.Remove(tmp)))
 	}
 	return os.Rename(tmp, path)
@@ -120,6 +128,9 @@ func (l layout) replace(service, path string, v any) error {
 // command line.
 func (l layout) writePID(service string, shim durable.Process) error {
 	path := l.pid(service)
+	if err := makeWay(path); err != nil {
+		return err
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*") // as durable.Strays finds them
 	if err != nil {
 		return err

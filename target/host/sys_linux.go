@@ -160,8 +160,12 @@ func parseSignal(s string) (syscall.Signal, error) {
 	return sig, nil
 }
 
-// openNoFollow refuses a symbolic link in a file's place.
-const openNoFollow = unix.O_NOFOLLOW
+// openNoFollow refuses a symbolic link in a file's place; openNoWait does not
+// wait for who writes to a pipe in it.
+const (
+	openNoFollow = unix.O_NOFOLLOW
+	openNoWait   = unix.O_NONBLOCK
+)
 
 // freeBytes is what an ordinary user may still write on the file system of dir.
 func freeBytes(dir string) (int64, error) {

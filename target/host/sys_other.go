@@ -24,6 +24,7 @@ var errNoProcess = errors.New("no such process")
 const (
 	sigKill      = 9
 	openNoFollow = 0
+	openNoWait   = 0
 )
 
 func supported() error {

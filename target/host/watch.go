@@ -326,11 +326,7 @@ func (h *Host) releasesInUse(service string) []string {
 func (w *watch) follow(ctx context.Context) {
 	now := map[string]durable.Process{}
 	for _, e := range (&looking{watch: w}).services() {
-		data, err := os.ReadFile(w.h.lay.pid(e))
-		if err != nil {
-			continue
-		}
-		if p, err := durable.ParseProcess(strings.TrimSpace(string(data))); err == nil && p.Local() && p.Alive() {
+		if p, ok := w.h.lay.pidOf(e); ok {
 			now[e] = p
 		}
 	}

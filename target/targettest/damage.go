@@ -48,6 +48,7 @@ func Kinds() []string {
 		"what names the release changed", "what names the release removed",
 		"environment changed", "environment added", "command changed",
 		"extra service", "sticker edited", "sticker removed", "record edited", "record removed",
+		"record is a directory", "directory unreadable",
 	}
 }
 
