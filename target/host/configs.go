@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -43,7 +42,7 @@ func liveConfig(dir string, c configRecord, seal sealFile, want map[string]any) 
 	if c.File == "" {
 		return nil, false
 	}
-	fi, err := os.Lstat(configPath(dir, c))
+	fi, err := statConfig(dir, c)
 	if err != nil {
 		return nil, false
 	}
@@ -117,5 +116,10 @@ func readConfig(dir string, c configRecord, fi fs.FileInfo) ([]byte, error) {
 	if !fi.Mode().IsRegular() || fi.Size() > maxConfigBytes {
 		return nil, fs.ErrInvalid
 	}
-	return readRegular(configPath(dir, c), maxConfigBytes)
+	f, _, err := openConfig(dir, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return readBounded(f, maxConfigBytes)
 }

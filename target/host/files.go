@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -145,4 +146,44 @@ func (l layout) pidOf(service string) (durable.Process, bool) {
 	}
 	p, err := durable.ParseProcess(strings.TrimSpace(string(data)))
 	return p, err == nil && p.Local() && p.Alive()
+}
+
+// inRelease opens the directory that a release lies in, and names a config file
+// from there. What is opened that way is in it, whatever links somebody made on
+// the way; what leads out of it is an error.
+func inRelease(dir string, c configRecord) (*os.Root, string, error) {
+	root, err := os.OpenRoot(filepath.Dir(dir))
+	return root, filepath.Join(filepath.Base(dir), "rootfs", filepath.FromSlash(c.File)), err
+}
+
+// statConfig looks at a config file of a release, not through a link.
+func statConfig(dir string, c configRecord) (fs.FileInfo, error) {
+	root, name, err := inRelease(dir, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	return root.Lstat(name)
+}
+
+// openConfig opens a config file of a release, as openRegular does.
+func openConfig(dir string, c configRecord) (*os.File, fs.FileInfo, error) {
+	root, name, err := inRelease(dir, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = root.Close() }()
+	return regular(root.OpenFile(name, os.O_RDONLY|openNoWait, 0))
+}
+
+// liesInside reports whether the directory of a config file is one of its
+// release, and nobody made it lead to another.
+func liesInside(dir string, c configRecord) bool {
+	root, name, err := inRelease(dir, c)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = root.Close() }()
+	fi, err := root.Stat(filepath.Dir(name))
+	return err == nil && fi.IsDir()
 }

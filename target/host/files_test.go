@@ -4,6 +4,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -185,5 +186,54 @@ func TestADirectoryThatNobodyCanLookIntoIsOneChange(t *testing.T) {
 	}
 	if !isForeign(&fs.PathError{Err: syscall.EACCES}) || isForeign(&fs.PathError{Err: syscall.EMFILE}) || isForeign(fs.ErrNotExist) {
 		t.Error("a full table of descriptors is nobody's doing, and a file that is not to be read is")
+	}
+}
+
+// TestAConfigThatLeadsOutOfItsReleaseIsNotRead: what is read of a config is shown,
+// and is committed where somebody adopts it.
+func TestAConfigThatLeadsOutOfItsReleaseIsNotRead(t *testing.T) {
+	t.Parallel()
+	outside := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(outside, "app.conf"), []byte("hunter2"), 0o644))
+	lead := map[string]func(t *testing.T, s *scene, dir string){
+		"the directory is a link": func(t *testing.T, _ *scene, dir string) {
+			root := filepath.Join(dir, "rootfs")
+			must(t, os.Chmod(root, 0o755))
+			must(t, os.Chmod(filepath.Join(root, "etc"), 0o755))
+			must(t, os.Rename(filepath.Join(root, "etc"), filepath.Join(root, "etc.old")))
+			must(t, os.Symlink(outside, filepath.Join(root, "etc")))
+		},
+		"the root is a link": func(t *testing.T, _ *scene, dir string) {
+			must(t, os.Rename(filepath.Join(dir, "rootfs"), filepath.Join(dir, "rootfs.old")))
+			must(t, os.Mkdir(filepath.Join(outside, "etc"), 0o755))
+			must(t, os.WriteFile(filepath.Join(outside, "etc/app.conf"), []byte("hunter2"), 0o644))
+			must(t, os.Symlink(outside, filepath.Join(dir, "rootfs")))
+		},
+		"the record names another": func(t *testing.T, _ *scene, dir string) {
+			up, err := filepath.Rel(filepath.Join(dir, "rootfs"), filepath.Join(outside, "app.conf"))
+			must(t, err)
+			replaceIn(t, filepath.Join(dir, "release.json"), `"file":"etc/app.conf"`, `"file":"`+up+`"`)
+			must(t, os.Remove(filepath.Join(dir, listName)))
+		},
+	}
+	for name, do := range lead {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			web := serviceOf("web", s.image(t, "1"), configField("a"))
+			s.deploy(t, web)
+			do(t, s, s.lay.release("web", s.releaseNames("web")[0]))
+			live, _ := s.observe(t).Resource(webID)
+			if text := fmt.Sprint(live.Fields); strings.Contains(text, "hunter2") || live.Fields["files"] == nil {
+				t.Errorf("it says %s", text)
+			}
+			lines, err := s.Suspects(t.Context(), webID, "/configs/~1etc~1app.conf/content")
+			if text := strings.Join(lines, "\n"); err != nil || strings.Contains(text, outside) || strings.Contains(text, "app.conf was last changed") {
+				t.Errorf("suspects %v\n%s", err, text)
+			}
+			s.deploy(t, web)
+			if got := s.changes(t, web); len(got) > 0 {
+				t.Errorf("after it was deployed again: %v", got)
+			}
+		})
 	}
 }

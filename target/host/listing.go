@@ -37,7 +37,7 @@ type listing struct {
 func (l listing) seal(dir string, rel releaseFile) sealFile {
 	s := sealFile{SchemaVersion: 1, Tree: l.tree, Stat: l.stat, Configs: map[string]string{}}
 	for _, c := range rel.Configs {
-		if fi, err := os.Lstat(configPath(dir, c)); err == nil {
+		if fi, err := statConfig(dir, c); err == nil {
 			s.Configs[c.Path] = statLine(fi)
 		}
 	}

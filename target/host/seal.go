@@ -59,6 +59,11 @@ func readRelease(dir string) (releaseFile, sealFile, error) {
 	} else if err != nil {
 		return releaseFile{}, sealFile{}, err
 	}
+	for _, c := range rel.Configs {
+		if !filepath.IsLocal(filepath.FromSlash(c.File)) {
+			return releaseFile{}, sealFile{}, fmt.Errorf("%w: release %s names a config outside of itself", stella.ErrTampered, filepath.Base(dir))
+		}
+	}
 	return rel, seal, nil
 }
 
@@ -125,7 +130,7 @@ func checkRelease(ctx context.Context, dir string) (releaseFile, error) {
 
 // holds reports whether a config file is what was put there.
 func (c configRecord) holds(ctx context.Context, dir string, seal sealFile) bool {
-	fi, err := os.Lstat(configPath(dir, c))
+	fi, err := statConfig(dir, c)
 	if err != nil || !fi.Mode().IsRegular() {
 		return false
 	}
@@ -135,7 +140,12 @@ func (c configRecord) holds(ctx context.Context, dir string, seal sealFile) bool
 	if uint32(fi.Mode().Perm()) != c.Mode || c.Owner != "" && c.Owner != ownership(fi) || fi.Size() > maxConfigBytes {
 		return false
 	}
-	got, err := digestFile(ctx, configPath(dir, c))
+	f, fi, err := openConfig(dir, c)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	got, err := digestOpen(ctx, f, fi.Size())
 	return err == nil && got == c.Digest
 }
 

@@ -100,7 +100,7 @@ func (h *Host) configFiles(service, path string) []string {
 		dir := h.lay.release(service, release)
 		rel, _, _ := readRelease(dir) // one that can not be read has no configs that are known
 		for _, c := range rel.Configs {
-			if c.Path == path {
+			if c.Path == path && liesInside(dir, c) {
 				return []string{configPath(dir, c)}
 			}
 		}

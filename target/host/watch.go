@@ -268,7 +268,9 @@ func (l *looking) releases(ctx context.Context) {
 			err = errors.Join(err, l.add(dir))
 			rel, _, _ := readRelease(dir) // one that can not be read has no configs that are known
 			for _, c := range rel.Configs {
-				err = errors.Join(err, l.add(filepath.Dir(configPath(dir, c))))
+				if liesInside(dir, c) {
+					err = errors.Join(err, l.add(filepath.Dir(configPath(dir, c))))
+				}
 			}
 		}
 	}
