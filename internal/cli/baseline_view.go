@@ -114,10 +114,7 @@ func writeBaselineDiff(p *page, d reconciler.BaselineDiff) {
 	if len(d.Files) > 0 {
 		p.heading("Files")
 	}
-	for _, f := range d.Files {
-		p.indented(term.Plain, "%s %s", f.Op, f.Path)
-		unified(p, indent+indent, f.Diff)
-	}
+	writeFileChanges(p, d.Files)
 }
 
 func orNone(s string) string {

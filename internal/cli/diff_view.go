@@ -278,12 +278,17 @@ func writeFiles(p *page, d reconciler.Diff) {
 	}
 	p.b.WriteByte('\n')
 	p.wrapped(term.Bold, "", title)
-	for i, f := range d.Files {
+	writeFileChanges(p, d.Files)
+}
+
+// writeFileChanges writes how the texts of files differ, of many the first ones.
+func writeFileChanges(p *page, files []reconciler.FileChange) {
+	for i, f := range files {
 		if i >= mostFiles && !p.wide {
-			p.wrapped(term.Dim, indent, fmt.Sprintf("and %s more: '-o wide' shows them", count(len(d.Files)-i, "file")))
+			p.wrapped(term.Dim, indent, fmt.Sprintf("and %s more: '-o wide' shows them", count(len(files)-i, "file")))
 			return
 		}
-		p.indented(term.Plain, "%s %s", f.Op, f.Path)
+		p.wrapped(term.Plain, indent, f.Op+" "+f.Path)
 		unified(p, indent+indent, f.Diff)
 	}
 }

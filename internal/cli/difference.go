@@ -55,12 +55,30 @@ func writeDifference(p *page, s sides, c stella.Change) {
 		lead += ": "
 	}
 	put := func(style term.Style, line string) { p.b.WriteString(before + p.screen.Paint(style, line) + "\n") }
+	fits := func(line string) bool { return p.width == 0 || utf8.RuneCountInString(before+line) <= p.width }
+	// alone is the lead in a line of its own; a path that is too long even so is in
+	// the next one, whole: it is what the answers to a drift are given.
+	alone := func() {
+		bare := strings.TrimSuffix(lead, ": ")
+		if path := safe.Line(c.Path); path != "" && !fits(bare) {
+			put(style, strings.TrimRight(strings.TrimSuffix(bare, path), " "))
+			put(style, indent+path)
+			return
+		}
+		put(style, bare)
+	}
 	if text, ok := asText(c); ok {
-		put(style, lead+"its text differs")
+		const differs = "its text differs"
+		if fits(lead + differs) {
+			put(style, lead+differs)
+		} else {
+			alone()
+			put(style, indent+differs)
+		}
 		unified(p, before+indent, textDiff(s, text))
-	} else if line := lead + s.words(p, c); p.width == 0 || utf8.RuneCountInString(before+line) <= p.width {
+	} else if line := lead + s.words(p, c); fits(line) {
 		put(style, line)
-	} else if put(style, strings.TrimSuffix(lead, ": ")); c.Secret {
+	} else if alone(); c.Secret {
 		p.wrapped(style, before+indent, s.words(p, c))
 	} else {
 		label := max(len(s.one), len(s.other))
@@ -211,15 +229,20 @@ func unified(p *page, before, diff string) {
 		if blank && style != term.Dim {
 			line = line[:1] + strings.NewReplacer(" ", "·", "\t", "→", "\r", "␍").Replace(line[1:])
 		}
-		line = safe.Line(strings.ReplaceAll(line, "\t", "    "))
-		if p.width > 0 && !p.wide {
-			line = safe.Clip(line, max(p.width-utf8.RuneCountInString(before)-1, usualWidth/4))
-		}
-		p.b.WriteString(before + p.screen.Paint(style, line) + "\n")
+		p.b.WriteString(before + p.screen.Paint(style, p.cut(before, line)) + "\n")
 	}
 	if blank {
 		p.b.WriteString(before + p.screen.Paint(term.Dim, "(only white space differs)") + "\n")
 	}
+}
+
+// cut is a line of a text, cut to fit the page beside what stands before it.
+func (p *page) cut(before, line string) string {
+	line = safe.Line(strings.ReplaceAll(line, "\t", "    "))
+	if p.width > 0 && !p.wide {
+		line = safe.Clip(line, max(p.width-utf8.RuneCountInString(before)-1, usualWidth/4))
+	}
+	return line
 }
 
 func styleOfLine(line string, at int) term.Style {

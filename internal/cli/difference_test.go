@@ -231,6 +231,51 @@ func TestATextOfManyLinesIsCutAndSaysSo(t *testing.T) {
 	}
 }
 
+// TestALongPathAndItsTextFitEightyColumns: the path stays whole, in a line of its
+// own where it has to; lines and lists of files are cut.
+func TestALongPathAndItsTextFitEightyColumns(t *testing.T) {
+	text := strings.Repeat("word ", 40) + "\n"
+	change := stella.Change{Resource: "service/api", Class: stella.Modified, Desired: text, Live: text + "more\n", Severity: stella.SeverityWarning}
+	var changes []stella.Change
+	for _, path := range []string{"/configs/~1etc~1nginx~1conf.d~1default.conf/content", "/configs/~1etc~1nginx~1conf.d~1a-much-longer-name~1default.conf/content"} {
+		change.Path = path
+		other := change
+		other.Path, other.Desired, other.Live = path+"s", "a", "b"
+		changes = append(changes, change, other)
+	}
+	var files []reconciler.FileChange
+	for range mostFiles + 5 {
+		files = append(files, reconciler.FileChange{Path: "app/compose.yaml", Op: "modify", Diff: "--- a\n+++ b\n@@ -1 +1 @@\n-" + text + "+" + text})
+	}
+	d := reconciler.Diff{Environment: "production", Against: "desired", Drifted: true, Targets: []reconciler.TargetDiff{{Target: "a", Changes: changes}}}
+	d.Deployment, d.Files = "production-1", files
+	b := reconciler.BaselineDiff{Environment: "production", Baseline: &reconciler.BaselineFile{Deployment: "production-1"}, Files: files}
+	pages := map[string]string{"diff": rendered(t, d, 80)["page false"]}
+	for name, write := range map[string]func(*page){
+		"baseline": func(p *page) { writeBaselineDiff(p, b) },
+		"plan":     func(p *page) { planCommits(p, reconciler.Plan{Files: files}) },
+	} {
+		p := &page{now: noon(), width: 80}
+		write(p)
+		pages[name] = p.b.String()
+	}
+	for name, text := range pages {
+		for line := range strings.SplitSeq(text, "\n") {
+			if n := utf8.RuneCountInString(line); n > 80 {
+				t.Errorf("%s: %d columns: %s", name, n, line)
+			}
+		}
+		if name != "plan" && !strings.Contains(text, "and 5 files more") {
+			t.Errorf("%s has all files:\n%.500s", name, text)
+		}
+	}
+	for _, c := range changes {
+		if !strings.Contains(pages["diff"], " "+c.Path+"\n") {
+			t.Errorf("%s is not whole in\n%s", c.Path, pages["diff"])
+		}
+	}
+}
+
 // TestTheNextCommandCanBeTypedAsItIs, whatever the names are.
 func TestTheNextCommandCanBeTypedAsItIs(t *testing.T) {
 	for path, want := range map[string]string{

@@ -125,7 +125,7 @@ func planCommits(p *page, plan reconciler.Plan) {
 		p.indented(term.Dim, "  '--component' takes back a part only, '--commit' one change only")
 	}
 	for _, f := range plan.Files {
-		p.indented(term.Plain, "%s %s", f.Op, f.Path)
+		p.wrapped(term.Plain, indent, f.Op+" "+f.Path)
 		fileDiff(p, f.Diff)
 	}
 }
@@ -133,16 +133,12 @@ func planCommits(p *page, plan reconciler.Plan) {
 // fileDiff shows how a file's text changes, without the names that were just
 // said.
 func fileDiff(p *page, diff string) {
+	const before = indent + indent
 	for i, line := range strings.Split(strings.TrimSuffix(diff, "\n"), "\n") {
-		switch {
-		case i < 2: // the names; further down a line may begin as they do
-		case strings.HasPrefix(line, "+"):
-			p.indented(term.Good, "  %s", line)
-		case strings.HasPrefix(line, "-"):
-			p.indented(term.Bad, "  %s", line)
-		default:
-			p.indented(term.Dim, "  %s", line)
+		if i < 2 {
+			continue // the names; further down a line may begin as they do
 		}
+		p.b.WriteString(before + p.screen.Paint(styleOfLine(line, i), p.cut(before, line)) + "\n")
 	}
 }
 
