@@ -217,28 +217,32 @@ func meant(path, named string) bool {
 func (a *adoption) placeable(chosen []seen) error {
 	heal := fmt.Sprintf("run 'stella reconcile %s' to bring it back to what was deployed", a.scene.name)
 	for _, s := range chosen {
-		why := ""
-		switch field, _, _ := strings.Cut(strings.TrimPrefix(s.Path, "/"), "/"); {
-		case s.Secret:
-			why = "its value is a secret, which is never written to the config repository"
-		case !strings.HasPrefix(string(s.Resource), "service/"):
-			why = "only services have a place in the app's files that is written by itself"
-		case s.Path == "" && s.Class == stella.Missing:
-			why = "it does not run, and no file can say that it is not to"
-		case s.Path == "" && s.Class == stella.Extra:
-			why = "nobody asked for it, and how it was made is not known"
-		case s.Path == "":
-			why = "it is not known in which field it differs"
-		case field == "files":
-			why = "files of its image were changed on the target, and an image is what its digest says"
-		case field == "current" || field == "spec.json" || field == "status.json":
-			why = "it is a record of stella's own on the target"
-		default:
-			continue
+		if why := WhyNotAdopted(s.Change); why != "" {
+			return stella.WithHint(fmt.Errorf("%s: %s: %w", s, why, stella.ErrRefused), heal)
 		}
-		return stella.WithHint(fmt.Errorf("%s: %s: %w", s, why, stella.ErrRefused), heal)
 	}
 	return nil
+}
+
+// WhyNotAdopted says why no file of an app can say what runs; empty where one may.
+func WhyNotAdopted(c stella.Change) string {
+	switch field, _, _ := strings.Cut(strings.TrimPrefix(c.Path, "/"), "/"); {
+	case c.Secret:
+		return "its value is a secret, which is never written to the config repository"
+	case !strings.HasPrefix(string(c.Resource), "service/"):
+		return "only services have a place in the app's files that is written by itself"
+	case c.Path == "" && c.Class == stella.Missing:
+		return "it does not run, and no file can say that it is not to"
+	case c.Path == "" && c.Class == stella.Extra:
+		return "nobody asked for it, and how it was made is not known"
+	case c.Path == "":
+		return "it is not known in which field it differs"
+	case field == "files":
+		return "files of its image were changed on the target, and an image is what its digest says"
+	case field == "current" || field == "spec.json" || field == "status.json":
+		return "it is a record of stella's own on the target"
+	}
+	return ""
 }
 
 // agree refuses where targets run different things, unless one was picked.

@@ -147,13 +147,27 @@ func writeDetected(p *page, d reconciler.Diff) {
 	writeDiff(p, d, false)
 }
 
-// nextAfterDrift are the three answers to a drift, for the first difference.
+// nextAfterDrift are the answers to a drift that are not refused, for the first
+// difference.
 func nextAfterDrift(d reconciler.Diff) string {
-	where := ""
-	if first := firstCounted(d); first != nil {
-		if where = shellWord(string(first.Resource)); first.Path != "" {
-			where += " " + shellWord(first.Path)
-		}
+	const heal = "run 'stella reconcile ENV' to bring it back"
+	first := firstCounted(d)
+	if first == nil {
+		return heal
 	}
-	return fmt.Sprintf("run 'stella reconcile ENV' to bring it back, 'stella drift ignore ENV %s --reason WHY' to let it be, or 'stella drift adopt ENV %[1]s' to take it over", where)
+	where, with := shellWord(string(first.Resource)), ""
+	if first.Path != "" {
+		where += " " + shellWord(first.Path)
+	}
+	switch {
+	case first.Severity == stella.SeverityCritical:
+		with = " --force " + reconciler.ForceCritical + " --until DAY"
+	case first.Path == "":
+		with = " --until DAY"
+	}
+	ignore := fmt.Sprintf("'stella drift ignore ENV %s --reason WHY%s' to let it be", where, with)
+	if reconciler.WhyNotAdopted(*first) != "" {
+		return fmt.Sprintf("%s, or %s", heal, ignore)
+	}
+	return fmt.Sprintf("%s, %s, or 'stella drift adopt ENV %s' to take it over", heal, ignore, where)
 }

@@ -282,7 +282,7 @@ func TestTheNextCommandCanBeTypedAsItIs(t *testing.T) {
 		"/environment/ENV":       "'stella drift ignore production service/api /environment/ENV --reason WHY'",
 		"/labels/two words":      "'stella drift ignore production service/api \"/labels/two words\" --reason WHY'",
 		"/labels/$(reboot)`\"\\": "'stella drift ignore production service/api \"/labels/\\$(reboot)\\`\\\"\\\\\" --reason WHY'",
-		"":                       "'stella drift ignore production service/api --reason WHY'",
+		"":                       "back, or 'stella drift ignore production service/api --reason WHY --until DAY' to let it be\n",
 	} {
 		f := newFake()
 		f.diff = func(d *reconciler.Diff) {
@@ -291,6 +291,33 @@ func TestTheNextCommandCanBeTypedAsItIs(t *testing.T) {
 		}
 		if got := f.invoke(t, "orch", "env", "config", "diff", "production").stderr; !strings.Contains(got, want) {
 			t.Errorf("want %s in\n%s", want, got)
+		}
+	}
+}
+
+// TestTheNextCommandIsNotRefused: it asks for nothing that is always refused.
+func TestTheNextCommandIsNotRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		change stella.Change
+		ignore string
+		adopt  bool
+	}{
+		"a variable":     {stella.Change{Class: stella.Modified, Path: "/environment/A", Severity: stella.SeverityWarning}, "--reason WHY'", true},
+		"a secret":       {stella.Change{Class: stella.Modified, Path: "/environment/A", Secret: true, Severity: stella.SeverityWarning}, "--reason WHY'", false},
+		"an image":       {stella.Change{Class: stella.Modified, Path: "/image", Severity: stella.SeverityCritical}, "--reason WHY --force critical --until DAY'", true},
+		"its files":      {stella.Change{Class: stella.Modified, Path: "/files/~1bin~1sh", Severity: stella.SeverityCritical}, "--force critical --until DAY'", false},
+		"a record":       {stella.Change{Class: stella.Modified, Path: "/spec.json", Severity: stella.SeverityWarning}, "--reason WHY'", false},
+		"a dead process": {stella.Change{Class: stella.Missing, Severity: stella.SeverityCritical}, "--force critical --until DAY'", false},
+		"a sticker":      {stella.Change{Resource: "sticker/app", Class: stella.Modified, Path: "/version", Severity: stella.SeverityWarning}, "--reason WHY'", false},
+	} {
+		if c.change.Resource == "" {
+			c.change.Resource = "service/api"
+		}
+		f := newFake()
+		f.diff = func(d *reconciler.Diff) { d.Drifted, d.Targets[0].Changes = true, []stella.Change{c.change} }
+		got := f.invoke(t, "drift", "detect", "production").stderr
+		if !strings.Contains(got, c.ignore) || strings.Contains(got, "drift adopt") != c.adopt || !strings.Contains(got, "stella reconcile production") {
+			t.Errorf("%s: %s", name, got)
 		}
 	}
 }
