@@ -214,7 +214,7 @@ func (c Candidate) Baseline(by, reason string) configrepo.Baseline {
 	b := configrepo.Baseline{
 		Environment: d.Environment, Deployment: d.ID, Commit: c.Commit, Tree: d.Tree, Release: d.Release,
 		Components: map[string]stella.Artifact{}, Desired: d.Desired, CapturedAt: c.Now.UTC().Truncate(time.Second),
-		CapturedBy: safe.Clip(by, 299), Reason: safe.Clip(strings.TrimSpace(reason), 499),
+		CapturedBy: safe.Clip(by, 299), Reason: safe.Clip(strings.TrimSpace(reason), configrepo.MostReason-1),
 	}
 	if c.Release != nil {
 		b.Components = maps.Clone(c.Release.Release.Components)

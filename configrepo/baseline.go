@@ -11,6 +11,9 @@ import (
 	"github.com/stella-ops/stella/internal/strictyaml"
 )
 
+// MostReason is how many characters a reason in a file has at most.
+const MostReason = 500
+
 func baselineShape(is stella.EnvName) strictyaml.Shape[Baseline] {
 	fields := append(header[Baseline](KindBaseline),
 		strictyaml.Required("environment", "The environment's name: that of the file.", envNameShape(is, "the file"),
@@ -28,7 +31,7 @@ func baselineShape(is stella.EnvName) strictyaml.Shape[Baseline] {
 		strictyaml.Required("desired", "The digest of the rendered desired state.", digestShape(), func(b *Baseline) *stella.Digest { return &b.Desired }),
 		strictyaml.Required("capturedAt", "When it was captured.", strictyaml.Instant(), func(b *Baseline) *time.Time { return &b.CapturedAt }),
 		strictyaml.Optional("capturedBy", "By whom.", strictyaml.Line(300), func(b *Baseline) *string { return &b.CapturedBy }),
-		strictyaml.Optional("reason", "Why it is good.", strictyaml.Line(500), func(b *Baseline) *string { return &b.Reason }),
+		strictyaml.Optional("reason", "Why it is good.", strictyaml.Line(MostReason), func(b *Baseline) *string { return &b.Reason }),
 	)
 	return strictyaml.Object(Baseline{}, fields...)
 }

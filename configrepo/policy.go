@@ -144,7 +144,7 @@ func ruleFields[T any](of func(*T) *drift.Ignore) []strictyaml.Field[T] {
 			func(f *T) *string { return &of(f).Resource }),
 		strictyaml.Optional("path", "A JSON Pointer into the resource, in which * stands for one segment. Default: the whole resource.", pointerShape(),
 			func(f *T) *string { return &of(f).Path }),
-		strictyaml.Optional("reason", "Why it does not count.", strictyaml.Line(500), func(f *T) *string { return &of(f).Reason }),
+		strictyaml.Optional("reason", "Why it does not count.", strictyaml.Line(MostReason), func(f *T) *string { return &of(f).Reason }),
 		strictyaml.Optional("until", "When the rule ends: with a day in UTC, or at a time. Default: never.", strictyaml.Until(),
 			func(f *T) *time.Time { return &of(f).Until }),
 	}

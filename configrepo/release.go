@@ -47,7 +47,7 @@ func overrideShape() strictyaml.Shape[Override] {
 		strictyaml.Required("components", "Component → image, in place of the release's.", components,
 			func(o *Override) *map[string]stella.Artifact { return &o.Components }),
 		strictyaml.Optional("from", "The deployment that the images come from.", deployment, func(o *Override) *string { return &o.From }),
-		strictyaml.Optional("reason", "Why.", strictyaml.Line(500), func(o *Override) *string { return &o.Reason }),
+		strictyaml.Optional("reason", "Why.", strictyaml.Line(MostReason), func(o *Override) *string { return &o.Reason }),
 		strictyaml.Optional("until", "When it ends: with a day in UTC, or at a time. Default: with the next deploy of the component.", strictyaml.Until(),
 			func(o *Override) *time.Time { return &o.Until }))
 }

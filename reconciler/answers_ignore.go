@@ -120,7 +120,7 @@ func patternOf(id stella.ResourceID) string {
 // rules are the narrowest ones that cover what is meant: one, or one for each
 // form of a config's content, which differ together.
 func (req IgnoreRequest) rules(q *question) ([]drift.Ignore, error) {
-	rule := drift.Ignore{Resource: patternOf(q.resource), Path: req.Path, Reason: safe.Clip(req.Reason, maxReasonRunes), Until: req.Until.UTC().Truncate(time.Second)}
+	rule := drift.Ignore{Resource: patternOf(q.resource), Path: req.Path, Reason: clipReason(req.Reason), Until: req.Until.UTC().Truncate(time.Second)}
 	if req.Until.IsZero() {
 		rule.Until = time.Time{}
 	}
@@ -156,6 +156,9 @@ func counting(all []seen) []seen {
 	return slices.DeleteFunc(slices.Clone(all), func(s seen) bool { return s.Ignored })
 }
 
+// clipReason cuts a reason to what a file takes, with its ellipsis.
+func clipReason(reason string) string { return safe.Clip(reason, configrepo.MostReason-1) }
+
 func distinct(all []seen) []string {
 	var paths []string
 	for _, s := range all {
@@ -188,6 +191,9 @@ func (req IgnoreRequest) admit(q *question, rules []drift.Ignore) error {
 	case len(here) > 0 && len(counting(here)) == 0:
 		err := fmt.Errorf("%s is ignored already: %s: %w", here[0], here[0].Reason, stella.ErrConflict)
 		return stella.WithHint(err, "see drift.ignore in environment.yaml")
+	case len(critical) == 0 && len(here) > 0 && path == "" && req.Until.IsZero():
+		err := fmt.Errorf("a rule for all of %s hides whatever differs in it later: it needs an end: %w", q.resource, stella.ErrRefused)
+		return stella.WithHint(err, "add --until with a day")
 	case len(critical) == 0 && !(len(here) == 0 && criticalAt(q.resource, path)):
 		return nil
 	case !forced(req.Options, ForceCritical):
@@ -271,6 +277,9 @@ func ignorePlan(ctx context.Context, q *question, cand *candidate, rules []drift
 // warnings are what a person should know of a rule before it is written.
 func warnings(rules []drift.Ignore, q *question) []string {
 	var all []string
+	if rules[0].Path == "" {
+		all = append(all, fmt.Sprintf("the rule is for all of %s: it hides whatever differs in it until then", q.resource))
+	}
 	for _, s := range q.differing(rules[0]) {
 		if s.Severity == stella.SeverityCritical {
 			all = append(all, fmt.Sprintf("%s is critical: while it is ignored no deploy or heal puts it right", s))

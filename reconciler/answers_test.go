@@ -411,6 +411,12 @@ func TestIgnoreCoversEveryFormOfAContent(t *testing.T) {
 
 func TestIgnoreRefuses(t *testing.T) {
 	level := func(w *world) { w.both("debug", "environment", "LEVEL") }
+	stray := func(w *world) {
+		m := w.machines["a"]
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.state.Resources = append(slices.Clone(m.state.Resources), stella.Resource{ID: "service/stray", Fields: map[string]any{"image": "x"}})
+	}
 	image := func(w *world) { w.both("r.example.com/shop/web:d@"+string(digestOf("d")), "image") }
 	for _, c := range []struct {
 		name    string
@@ -431,6 +437,11 @@ func TestIgnoreRefuses(t *testing.T) {
 		{"an image, for an hour", image, func(r *reconciler.IgnoreRequest) {
 			r.Path, r.Force, r.Until = "/image", []string{"critical"}, time.Now().Add(time.Hour).Truncate(time.Second)
 		}, "", "", nil},
+		{"all of a service, for ever", stray, func(r *reconciler.IgnoreRequest) { r.Resource, r.Path = "service/stray", "" }, "needs an end", "--until", stella.ErrRefused},
+		{"all of a service, for an hour", stray, func(r *reconciler.IgnoreRequest) {
+			r.Resource, r.Path, r.Until = "service/stray", "", time.Now().Add(time.Hour).Truncate(time.Second)
+		}, "", "", nil},
+		{"with a long reason", level, func(r *reconciler.IgnoreRequest) { r.Reason = strings.Repeat("é", 600) }, "", "", nil},
 		{"an image that will differ", func(*world) {}, func(r *reconciler.IgnoreRequest) { r.Path, r.Force = "/image", []string{"absent"} }, "is critical", "--force critical", stella.ErrRefused},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -154,7 +154,7 @@ func (p *part) refuse(why string) error {
 func (p *part) overrides(ways []way, reason string) []configrepo.Override {
 	file := p.scene.release.At(p.now)
 	for _, o := range p.groups(ways) {
-		o.Reason, o.Until = safe.Clip(reason, maxReasonRunes-1), p.until
+		o.Reason, o.Until = clipReason(reason), p.until
 		file.Overrides = file.WithOverride(o, targetNames(p.scene.env))
 		if p.isRelease(o) {
 			file.Overrides = file.Overrides[:len(file.Overrides)-1] // the release says so itself

@@ -31,7 +31,8 @@ func newDriftIgnoreCmd(a *App) *cobra.Command {
 			"environment.yaml, and commit that. No target is touched. PATH is a JSON Pointer as 'drift detect'\n" +
 			"shows it; it may be left out where the resource differs in one place only. While a rule is in force\n" +
 			"the difference counts nowhere: no deploy, heal or verification puts it right, so that what program\n" +
-			"runs is ignored only with --force critical, and with an end.",
+			"runs is ignored only with --force critical, and with an end. A rule for all of a resource, one that\n" +
+			"is missing or that nobody asked for, hides whatever differs in it later and needs an end too.",
 		Example: "  stella drift ignore production api /environment/LOG_LEVEL --reason 'raised during incidents' --until 2027-01-31\n" +
 			"  stella drift ignore production service/api --reason 'one host is special' --dry-run",
 		Args: o.check,
