@@ -19,6 +19,9 @@ type targetFile struct {
 	Target        string         `json:"target"`        // empty once removed
 	Machine       string         `json:"machine"`       // see identity
 	Fence         int64          `json:"fence"`         // never goes down
+	// Sums says that who wrote this gives a sticker a sum: one without it was
+	// edited. An older stella drops it when it writes its own sticker.
+	Sums bool `json:"sums,omitempty"`
 }
 
 // readTarget reads target.json; the zero value where there is none.
@@ -78,11 +81,11 @@ func (h *Host) raise(fence int64) error {
 	if err := h.owns(t); err != nil {
 		return err
 	}
-	seen := max(t.Fence, h.stickerFence())
+	seen := max(t.Fence, h.stickerFence(t))
 	if fence < seen {
 		return fmt.Errorf("%w: target %s has seen fence %d, this is %d", stella.ErrFenced, h.cfg.Name, seen, fence)
 	}
-	want := targetFile{SchemaVersion: 1, Environment: h.cfg.Environment, Target: h.cfg.Name, Machine: h.machine, Fence: fence}
+	want := targetFile{SchemaVersion: 1, Environment: h.cfg.Environment, Target: h.cfg.Name, Machine: h.machine, Fence: fence, Sums: true}
 	if t == want {
 		return nil
 	}
@@ -90,10 +93,11 @@ func (h *Host) raise(fence int64) error {
 }
 
 // stickerFence is the fence that the sticker names: what is left to go by where
-// target.json was lost. One that was edited may name any.
-func (h *Host) stickerFence() int64 {
+// target.json was lost. One that was edited may name any, and of one without a
+// sum nobody knows: it is gone by only where there is nothing else.
+func (h *Host) stickerFence(t targetFile) int64 {
 	s, err := h.readSticker()
-	if err != nil || s == nil || !s.whole() {
+	if err != nil || s == nil || !s.whole(t) || s.Sum == "" && t.SchemaVersion != 0 {
 		return 0
 	}
 	return s.Fence

@@ -27,11 +27,11 @@ func (h *Host) Observe(ctx context.Context) (stella.State, error) {
 	if err != nil {
 		return stella.State{}, err
 	}
-	odd, err := h.observeSticker(o, len(services) > 0)
+	odd, err := h.observeSticker(o, t, len(services) > 0)
 	if err != nil {
 		return stella.State{}, err
 	}
-	o.Fence = max(t.Fence, h.stickerFence())
+	o.Fence = max(t.Fence, h.stickerFence(t))
 	for _, name := range services {
 		live, err := h.observeService(ctx, name)
 		if err != nil {

@@ -203,9 +203,9 @@ type stickerFile struct {
 	Sum stella.Digest `json:"sum,omitempty"`
 }
 
-func (s stickerFile) whole() bool {
+func (s stickerFile) whole(t targetFile) bool {
 	if s.Sum == "" {
-		return true
+		return !t.Sums
 	}
 	sum, err := drift.Digest(s.Sticker)
 	return err == nil && sum == s.Sum
@@ -234,7 +234,7 @@ func (h *Host) readSticker() (*stickerFile, error) {
 
 // observeSticker reads the sticker into an observation. One that is not what was
 // put there is a resource, and so is one that is not there though services are.
-func (h *Host) observeSticker(o *stella.Observation, services bool) ([]stella.Resource, error) {
+func (h *Host) observeSticker(o *stella.Observation, t targetFile, services bool) ([]stella.Resource, error) {
 	s, err := h.readSticker()
 	if err != nil && !isLost(err) {
 		return nil, err
@@ -247,7 +247,7 @@ func (h *Host) observeSticker(o *stella.Observation, services bool) ([]stella.Re
 		odd = wordGone
 	case s != nil:
 		o.Sticker = &s.Sticker
-		if !s.whole() {
+		if !s.whole(t) {
 			odd = wordEdited
 		}
 	}

@@ -107,8 +107,43 @@ func TestAStickerOfAnOlderStellaIsBelieved(t *testing.T) {
 	if err := writeJSON(s.lay.sticker(), sticker.Sticker); err != nil {
 		t.Fatal(err)
 	}
+	at, err := s.readTarget()
+	must(t, err)
+	at.Sums = false
+	must(t, writeJSON(s.lay.target(), at))
 	if got := s.changes(t, web); len(got) > 0 {
 		t.Errorf("changes %v", got)
+	}
+}
+
+// TestARecordWhoseSumWasTakenOutWasEdited, and its fence is not gone by, even
+// where a sticker of an older stella would be.
+func TestARecordWhoseSumWasTakenOutWasEdited(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	web := serviceOf("web", s.image(t, "1"))
+	s.deploy(t, web)
+	sticker, err := s.readSticker()
+	must(t, err)
+	sticker.Fence = 1 << 40
+	must(t, writeJSON(s.lay.sticker(), sticker.Sticker))
+	status, err := s.lay.readStatus("web")
+	must(t, err)
+	status.Restarts, status.Sum = 7, ""
+	must(t, writeJSON(s.lay.status("web"), status))
+	if diff := cmp.Diff([]string{"extra service/web/status.json", "extra sticker/edge"}, s.changes(t, web)); diff != "" {
+		t.Errorf("changes (-want +got)\n%s", diff)
+	}
+	at, err := s.readTarget()
+	must(t, err)
+	at.Sums = false
+	must(t, writeJSON(s.lay.target(), at))
+	if got := s.observe(t).Observed.Fence; got != s.fence {
+		t.Errorf("fence %d, want %d", got, s.fence)
+	}
+	s.deploy(t, web)
+	if got := s.changes(t, web); len(got) > 0 {
+		t.Errorf("after it was deployed again: %v", got)
 	}
 }
 
