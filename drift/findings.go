@@ -127,10 +127,10 @@ func sight(target string, changes []stella.Change, at time.Time) *sighted {
 // of it.
 func Identify(target string, c stella.Change) stella.DriftFinding {
 	f := stella.DriftFinding{Target: target, Resource: stella.ResourceID(whole8(string(c.Resource))), Path: whole8(c.Path), Class: c.Class}
-	if room := MaxIdentityBytes - len(target); len(f.Resource) > room {
+	if room := max(0, MaxIdentityBytes-len(target)); len(f.Resource) > room {
 		f.Resource = stella.ResourceID(cut(string(f.Resource), room))
 	}
-	room := MaxIdentityBytes - len(target) - len(f.Resource)
+	room := max(0, MaxIdentityBytes-len(target)-len(f.Resource))
 	for len(f.Path) > room {
 		f.Path = f.Path[:strings.LastIndexByte(f.Path, '/')]
 	}

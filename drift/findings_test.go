@@ -231,3 +231,10 @@ func TestAHistoryIsConsistent(t *testing.T) {
 		}
 	})
 }
+
+func TestATargetWithANameBeyondAllMeasureIsIdentified(t *testing.T) {
+	name := strings.Repeat("x", drift.MaxIdentityBytes+1)
+	if f := drift.Identify(name, stella.Change{Resource: "service/api", Path: "/image"}); f.Target != name || f.Resource != "" || f.Path != "" {
+		t.Errorf("%+v", f)
+	}
+}
