@@ -26,9 +26,11 @@ type Drift struct {
 
 // The bounds of drift.json.
 const (
-	MaxOpenFindings  = 300
-	MaxEndedFindings = 200
-	MaxDriftBytes    = 4 << 20
+	MaxOpenFindings = 300
+	// MaxEndedFindings is enough for all that can be open to be changed back as
+	// often as it takes to see that it flaps.
+	MaxEndedFindings = 6 * MaxOpenFindings
+	MaxDriftBytes    = 16 << 20
 
 	// maxFindingText bounds each text of a finding.
 	maxFindingText = 1 << 10

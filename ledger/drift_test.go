@@ -122,7 +122,7 @@ func TestFindingsAreRefusedWhereTheyDoNotFit(t *testing.T) {
 
 func TestTheNewestEndedFindingsAreKept(t *testing.T) {
 	s := newStory(t).deploy("a", stella.Succeeded)
-	const rounds = 5
+	const rounds = 25
 	for range rounds {
 		var open, over []stella.DriftFinding
 		for i := range 90 {
@@ -148,6 +148,17 @@ func TestWhatIsStillOpenIsSeenAgainOnlyWhereItWasLookedFor(t *testing.T) {
 		t.Errorf("summary %+v", sum)
 	}
 	s.do(ledger.Found{Sequence: 1, Seen: []string{"web-1"}, SeenAt: at.Add(time.Hour)})
+	defer func() {
+		// What is in a service that is gone by now was not looked at.
+		s.do(ledger.Found{Sequence: 1, Opened: []stella.DriftFinding{finding("web-2", "service/worker", "/command", at)}})
+		s.do(ledger.Found{Sequence: 1, Opened: []stella.DriftFinding{finding("web-2", "service/worker", "", at)}, Seen: []string{"web-2"}, SeenAt: at.Add(2 * time.Hour)})
+		s.do(ledger.Found{Sequence: 1, Seen: []string{"web-2"}, SeenAt: at.Add(3 * time.Hour), Uncounted: 1})
+		for _, f := range s.book.Drift.Open {
+			if f.Path != "" && !f.LastSeen.Equal(at) {
+				t.Errorf("%s of a service that is gone was last seen %v", f.Path, f.LastSeen)
+			}
+		}
+	}()
 	if got := s.book.Drift.Open; !got[0].LastSeen.Equal(at.Add(time.Hour)) || !got[1].LastSeen.Equal(at) {
 		t.Errorf("last seen %v and %v", got[0].LastSeen, got[1].LastSeen)
 	}

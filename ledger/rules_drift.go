@@ -123,9 +123,23 @@ func (d *Drift) begin(f stella.DriftFinding) error {
 	return nil
 }
 
-// saw brings forward when what stays open was last seen.
+// saw brings forward when what stays open was last seen. Of what is in a resource
+// that differs as a whole nothing was.
 func (d *Drift) saw(e Found) {
+	type place struct {
+		target   string
+		resource stella.ResourceID
+	}
+	whole := map[place]bool{}
+	for _, f := range slices.Concat(d.Open, e.Opened) {
+		if f.Path == "" {
+			whole[place{f.Target, f.Resource}] = true
+		}
+	}
 	for i, f := range d.Open {
+		if f.Path != "" && whole[place{f.Target, f.Resource}] {
+			continue
+		}
 		if storable(e.SeenAt) && e.SeenAt.After(f.LastSeen) && slices.Contains(e.Seen, f.Target) {
 			d.Open[i].LastSeen = e.SeenAt
 		}
