@@ -177,7 +177,7 @@ func (e *Engine) stopped(verb, reason string) *ledger.Stopped {
 func (e *Engine) ended(b ledger.Book, verb, reason string) ledger.Summary {
 	s := b.State.Summary
 	past := map[string]string{"stop": "stopped", "delete": "deleted"}[verb]
-	s.Health, s.At = stella.HealthUnknown, time.Now().UTC()
+	s.Health, s.At = stella.HealthUnknown, e.cfg.Now().UTC()
 	s.Reason = strings.TrimSuffix(fmt.Sprintf("%s on its targets by %s: %s", past, e.cfg.Actor, reason), ": ")
 	return s
 }

@@ -169,7 +169,7 @@ func (e *Engine) draft(b ledger.Book, sc *scene, sv *survey, why intent) stella.
 		SchemaVersion: 1, Environment: sc.name, Sequence: b.State.Sequence + 1, Kind: why.kind, Status: stella.Running,
 		Commit: why.commit(sc), Tree: string(sc.app), Shared: sc.shared, Release: sc.release.Release.Version,
 		Components: images(sc.source), Restores: why.restores, Reverts: orEmpty(why.reverts), Automatic: why.automatic,
-		Actor: cmp.Or(why.actor, e.cfg.Actor), Reason: why.reason, Incident: why.opts.Incident, StartedAt: time.Now().UTC(),
+		Actor: cmp.Or(why.actor, e.cfg.Actor), Reason: why.reason, Incident: why.opts.Incident, StartedAt: e.cfg.Now().UTC(),
 		Forced: orEmpty(why.opts.Force), Desired: sc.desired.Digest, Steps: []stella.Step{},
 	}
 	d.ID = fmt.Sprintf("%s-%d", d.Environment, d.Sequence)

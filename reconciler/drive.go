@@ -292,7 +292,7 @@ func (r *run) holding() *stella.Hold {
 	if r.bad == nil || !r.landed || r.bad.app == r.scene.app || r.bad.app == "" {
 		return nil
 	}
-	return newHold(r.bad, r.dep.ID, r.scene.desired, r.e.cfg.Actor, r.dep.Reason)
+	return newHold(r.bad, r.dep.ID, r.scene.desired, r.e.cfg.Actor, r.dep.Reason, r.e.cfg.Now())
 }
 
 // lifted ends the holds on what was deployed by force and verified: it is known

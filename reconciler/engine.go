@@ -34,7 +34,9 @@ type Config struct {
 	Logger  *slog.Logger
 	// Notify hears every event, one at a time; nil for nobody.
 	Notify func(Event)
-	// Now tells the time by which overrides end; nil is the machine's clock.
+	// Now tells the time that is recorded, and by which overrides, limits and
+	// flapping are decided; nil is the machine's clock. Deadlines, and locks with
+	// their leases, go by the machine's own.
 	Now func() time.Time
 }
 

@@ -18,11 +18,11 @@ const recordTimeout = time.Minute
 // end fills in how the deployment ended, from err and from what was observed.
 func (r *run) end(ctx context.Context, err error) {
 	status := r.status(ctx, r.snapshot(), err)
-	now := time.Now().UTC()
+	now := r.e.cfg.Now().UTC()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dep.Status, r.dep.FinishedAt = status, &now
-	r.dep.DurationSeconds = now.Sub(r.dep.StartedAt).Seconds()
+	r.dep.DurationSeconds = max(0, now.Sub(r.dep.StartedAt).Seconds()) // the clock may have been put back
 	if err != nil {
 		r.dep.Error = err.Error()
 	}
@@ -121,7 +121,7 @@ var errEnded = errors.New("the deployment ended")
 // the ledger alone.
 func (r *run) summary(b ledger.Book, d stella.Deployment) ledger.Summary {
 	s := b.State.Summary
-	s.Commit, s.At = d.Commit, time.Now().UTC()
+	s.Commit, s.At = d.Commit, r.e.cfg.Now().UTC()
 	was := s.Sync
 	s.Reason = firstLine(d.Error)
 	switch d.Status {

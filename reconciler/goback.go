@@ -115,7 +115,7 @@ func (r *run) handOver(ctx context.Context, back *run, j *job) (stella.Deploymen
 	if err != nil {
 		return r.snapshot(), err
 	}
-	hold := newHold(r.scene.source, r.dep.ID, j.scene.desired, r.e.cfg.Actor, firstLine(r.dep.Error))
+	hold := newHold(r.scene.source, r.dep.ID, j.scene.desired, r.e.cfg.Actor, firstLine(r.dep.Error), r.e.cfg.Now())
 	failed, err := r.record(ctx, func(b ledger.Book, d stella.Deployment) []ledger.Event {
 		events := r.outcome(b, d, hold)
 		for i, ev := range events {

@@ -17,10 +17,10 @@ import (
 // newHold remembers the change from good to bad. What is held is the change,
 // not the commit: the app's tree, and the rendered resources in which the two
 // differ. A candidate that brings all of those back is the same change.
-func newHold(bad *source, deployment string, good *configrepo.Desired, by, reason string) *stella.Hold {
+func newHold(bad *source, deployment string, good *configrepo.Desired, by, reason string, at time.Time) *stella.Hold {
 	h := stella.Hold{
 		ID: "hold-" + nonce(), Environment: bad.name, Tree: string(bad.app), Resources: differing(bad.desired, good),
-		Deployment: deployment, Since: time.Now().UTC(), By: by, Reason: reason,
+		Deployment: deployment, Since: at.UTC(), By: by, Reason: reason,
 	}
 	if bad.release != nil {
 		h.Release = bad.release.Release.Version

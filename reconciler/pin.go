@@ -137,7 +137,7 @@ func (r *run) pin(ctx context.Context, j *job) (*candidate, error) {
 	}
 	var hold *stella.Hold
 	if r.bad != nil && r.bad.app != "" && r.bad.app != j.cand.want.app {
-		hold = newHold(r.bad, r.dep.ID, j.cand.want.desired, r.e.cfg.Actor, j.intent.reason)
+		hold = newHold(r.bad, r.dep.ID, j.cand.want.desired, r.e.cfg.Actor, j.intent.reason, r.e.cfg.Now())
 	}
 	d := r.snapshot()
 	book, err := r.scene.ledger.Append(ctx, d.Environment, func(ledger.Book) ([]ledger.Event, error) {

@@ -100,7 +100,7 @@ func (e *Engine) chosen(ctx context.Context, fetch fetching, envs []stella.EnvNa
 func (e *Engine) weigh(ctx context.Context, h *head, env stella.EnvName) (*scene, EnvironmentReadiness) {
 	at := *h
 	at.glance = &glance{}
-	r := EnvironmentReadiness{Environment: env, CheckedAt: time.Now().UTC(), Candidates: []Candidate{}, Blockers: []Finding{}}
+	r := EnvironmentReadiness{Environment: env, CheckedAt: e.cfg.Now().UTC(), Candidates: []Candidate{}, Blockers: []Finding{}}
 	sc, err := e.sceneAt(ctx, &at, env)
 	if err != nil {
 		r.Error = err.Error()

@@ -182,7 +182,7 @@ func (e *Engine) remember(ctx context.Context, sc *scene, v verdict, req Reconci
 			return nil, nil // somebody knows better meanwhile
 		}
 		s := b.State.Summary
-		s.Sync, s.Reason, s.Commit, s.At = v.sync, reason, string(sc.branch.commit), time.Now().UTC()
+		s.Sync, s.Reason, s.Commit, s.At = v.sync, reason, string(sc.branch.commit), e.cfg.Now().UTC()
 		return append(over, ledger.Note{Summary: s}), nil
 	}); err != nil {
 		e.cfg.Logger.WarnContext(ctx, "record status", "environment", sc.name, "err", fmt.Errorf("%s: %w", v.sync, err))
