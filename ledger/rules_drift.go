@@ -23,9 +23,25 @@ func (d *draft) rules2(e Event) error {
 		}
 		d.countDrift() // whoever wrote the note had an older count
 		return nil
+	case Finish:
+		was := d.State.Current
+		if err := d.finish(e); err != nil {
+			return err
+		}
+		if brokenHeal(e.Deployment) {
+			d.State.Current = was
+		}
+		return nil
 	default:
 		return d.rules1(e)
 	}
+}
+
+// brokenHeal reports whether a heal came to its end and did not bring back what
+// it was to. What it goes back to was verified and stays what is in effect: what
+// differs from it still is drift, to be seen and brought back like any other.
+func brokenHeal(r stella.Deployment) bool {
+	return r.Kind == stella.KindHeal && (r.Status == stella.Failed || r.Status == stella.Partial)
 }
 
 func (d *draft) stop(s *Stopped) error {

@@ -159,6 +159,9 @@ func rules() []rule {
 			"as desired", func(f facts) bool { return f.asDesired() && f.settled() },
 			func(f facts) verdict {
 				v := verdict{act: actNothing, sync: stella.Synced, kind: stella.KindHeal, restores: f.current}
+				if d, ok := f.scene.book.Newest(); ok && brokenHeal(f.scene.book, d) {
+					v.reason = fmt.Sprintf("%s, a heal, is %s: %s", d.ID, d.Status, firstLine(d.Error))
+				}
 				if f.scene.pinned() != nil {
 					v.sync, v.reason = stella.Pinned, f.scene.pinReason()
 				}
@@ -261,10 +264,20 @@ func (sc *scene) decide(locked, retry bool) verdict {
 	panic("reconciler: no rule matches") // the last one always does
 }
 
+// brokenHeal reports whether a deployment is a heal that did not work, while what
+// it was to go back to is in effect all the same.
+func brokenHeal(b ledger.Book, d stella.Deployment) bool {
+	return d.Kind == stella.KindHeal && b.State.Current != "" && (d.Status == stella.Failed || d.Status == stella.Partial)
+}
+
 // newest returns the newest deployment that has begun and touched something, or
-// still may; nil for none.
+// still may; nil for none. A heal that did not work, while what it goes back to
+// is in effect, changed nothing about what is: only drift is left.
 func newest(b ledger.Book) *stella.Deployment {
 	for _, d := range slices.Backward(b.Deployments) {
+		if brokenHeal(b, d) {
+			continue
+		}
 		if d.Status != stella.Pending && d.Status != stella.Superseded && d.Status != stella.Errored {
 			return &d
 		}

@@ -432,11 +432,22 @@ func TestAHealThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
 		if s := w.scan(); s.Healed == nil || s.Healed.Status == stella.Succeeded || s.NotHealed == "" {
 			t.Fatalf("healed %+v, not healed %q", s.Healed, s.NotHealed)
 		}
+		// What was verified before is in effect still, and is looked after: later.
 		n := len(w.book().Deployments)
-		if s := w.scan(); s.Healed != nil || len(w.book().Deployments) != n {
-			t.Errorf("it was tried again: %+v", s.Healed)
-		} else if !strings.Contains(s.NotHealed, "what runs was not verified") {
-			t.Errorf("nothing says why it is not healed: %q", s.NotHealed)
+		if s := w.scan(); s.Healed != nil || len(w.book().Deployments) != n || !strings.Contains(s.NotHealed, "did not work") || !s.NextHeal.After(time.Now()) {
+			t.Errorf("it was tried again at once: %+v, %q, next %s", s.Healed, s.NotHealed, s.NextHeal)
+		}
+		w.tamper("b", "user", "root")
+		if s := w.scan(); len(s.Open) != 2 {
+			t.Errorf("nobody looks any more: %s", told(s.Open))
+		}
+		if st := w.status(); st.Current == nil || st.Sync != stella.Synced || st.Health == stella.Healthy || st.Drift.Count != 2 || !strings.Contains(st.Reason, "prod-2") {
+			t.Errorf("%s, %s (%s), current %+v, drift %+v", st.Sync, st.Health, st.Reason, st.Current, st.Drift)
+		}
+		cfg := w.config("serve", nil)
+		cfg.Now = func() time.Time { return time.Now().Add(2 * time.Minute) }
+		if s, err := reconciler.New(cfg).Scan(t.Context(), prod); err != nil || s.Healed == nil || s.Healed.Status != stella.Succeeded || len(s.Open) != 0 || w.runs() != "aa" {
+			t.Errorf("healed %+v, not healed %q, %s, runs %s", s.Healed, s.NotHealed, told(s.Open), w.runs())
 		}
 	})
 	t.Run("and where it could not even be planned", func(t *testing.T) {
