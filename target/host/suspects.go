@@ -72,6 +72,9 @@ func (h *Host) suspectFiles(ctx context.Context, id stella.ResourceID, path stri
 	case id == h.stickerID():
 		return []string{h.lay.sticker()}
 	case kind == "volume":
+		if _, err := stella.ParseName(name); err != nil {
+			return nil
+		}
 		return []string{h.lay.volumeRecord(name)}
 	case kind != "service":
 		return nil
@@ -223,10 +226,10 @@ func (s *suspicion) strangers() {
 		if pid == os.Getpid() || descends(pid, shims, tree) {
 			continue
 		}
-		for link, words := range map[string]string{"cwd": "works in", "exe": "runs", "root": "has its root at"} {
-			path, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), link))
+		for _, l := range []struct{ link, words string }{{"cwd", "works in"}, {"exe", "runs"}, {"root", "has its root at"}} {
+			path, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), l.link))
 			if err == nil && (path == s.h.lay.root || below(path, s.h.lay.root)) {
-				s.say("%s %s %s and was started by no shim", process(pid), words, s.shown(path))
+				s.say("%s %s %s and was started by no shim", process(pid), l.words, s.shown(path))
 				break
 			}
 		}
@@ -296,16 +299,28 @@ func (s *suspicion) locks() {
 		return
 	}
 	defer func() { _ = f.Close() }()
-	inode := ":" + inodeOf(fi)
+	device, inode := lockID(fi)
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		c := strings.Fields(lines.Text())
 		if len(c) < 6 || !strings.HasSuffix(c[5], inode) {
 			continue
 		}
-		if pid, err := strconv.Atoi(c[4]); err == nil && pid > 0 && pid != os.Getpid() {
+		pid, err := strconv.Atoi(c[4])
+		if err == nil && pid > 0 && pid != os.Getpid() && (c[5] == device+inode || hasOpen(pid, s.h.lay.lock())) {
 			s.say("%s holds the target's lock", process(pid))
 		}
 	}
+}
+
+// hasOpen reports whether a process has a file open. Some file systems have
+// another device in proc_locks(5) than in stat(2).
+func hasOpen(pid int, path string) bool {
+	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
+	fds, err := os.ReadDir(dir)
+	return err == nil && slices.ContainsFunc(fds, func(fd fs.DirEntry) bool {
+		at, err := os.Readlink(filepath.Join(dir, fd.Name()))
+		return err == nil && at == path
+	})
 }
 
 // sticker says which order was the last one here, and whose.

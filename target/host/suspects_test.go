@@ -78,6 +78,26 @@ func TestSuspects(t *testing.T) {
 		}
 	}
 	must(t, lock.Unlock())
+	holder := exec.CommandContext(t.Context(), "flock", "--no-fork", s.lay.lock(), "sleep", "1000")
+	must(t, holder.Start())
+	defer func() { _ = holder.Process.Kill(); _ = holder.Wait() }()
+	eventually(t, "another has the lock", func() bool {
+		lock, err := durable.TryLock(s.lay.lock())
+		return err != nil || lock.Unlock() != nil
+	})
+	s.suspects(t, "sticker/edge", "", fmt.Sprintf("process %d (sleep)", holder.Process.Pid), "holds the target's lock")
+}
+
+// TestALockIsNamedWithItsDevice: an inode is one of its file system only.
+func TestALockIsNamedWithItsDevice(t *testing.T) {
+	t.Parallel()
+	fi, err := os.Stat(t.TempDir())
+	must(t, err)
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	device, inode := lockID(fi)
+	if want := fmt.Sprintf("%02x:%02x:%d", st.Dev>>8&0xfff, st.Dev&0xff|st.Dev>>12&0xfff00, st.Ino); !ok || device+inode != want {
+		t.Errorf("got %s%s, want %s", device, inode, want)
+	}
 }
 
 func TestSuspectsAreEscapedAndOfThisTarget(t *testing.T) {
@@ -89,6 +109,9 @@ func TestSuspectsAreEscapedAndOfThisTarget(t *testing.T) {
 	must(t, os.Chmod(root, 0o755))
 	must(t, os.WriteFile(filepath.Join(root, "\x1b[2Jevil"), nil, 0o644))
 	s.suspects(t, "service/web", "/files", `\u001B[2Jevil was last changed at`)
+	if got := s.suspectFiles(t.Context(), "volume/../../etc/passwd", ""); len(got) > 0 {
+		t.Errorf("it looks at %q", got)
+	}
 	for _, id := range []stella.ResourceID{"service/../../etc", "service/", "service/UP"} {
 		if lines, err := s.Suspects(t.Context(), id, ""); err == nil {
 			t.Errorf("%s: %q", id, lines)

@@ -44,12 +44,14 @@ func changedAt(fi fs.FileInfo) time.Time {
 	return time.Unix(st.Ctim.Unix())
 }
 
-func inodeOf(fi fs.FileInfo) string {
+// lockID names a file as proc_locks(5) does: "08:01" and ":1234".
+func lockID(fi fs.FileInfo) (device, inode string) {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {
-		return ""
+		return "", ""
 	}
-	return fmt.Sprint(st.Ino)
+	dev := uint64(st.Dev) //nolint:unconvert // not 64 bits everywhere
+	return fmt.Sprintf("%02x:%02x", unix.Major(dev), unix.Minor(dev)), fmt.Sprintf(":%d", st.Ino)
 }
 
 // ownership is "uid:gid" of a file; empty where nobody can tell.

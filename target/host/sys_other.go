@@ -33,7 +33,7 @@ func supported() error {
 
 func ownerOf(fs.FileInfo) (uid int, ok bool)          { return 0, false }
 func changedAt(fi fs.FileInfo) time.Time              { return fi.ModTime() }
-func inodeOf(fs.FileInfo) string                      { return "" }
+func lockID(fs.FileInfo) (device, inode string)       { return "", "" }
 func ownership(fs.FileInfo) string                    { return "" }
 func openPidfd(int) (int, error)                      { return 0, supported() }
 func signalPidfd(int, int) error                      { return supported() }

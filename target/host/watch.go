@@ -78,6 +78,7 @@ type watch struct {
 	dirs   map[string]fs.FileInfo // watched directories
 	shims  map[string]followed    // by service
 	warned int                    // how many directories it was said of that they are not watched
+	said   string                 // why it is watched in part, as it was said
 }
 
 // followed is a shim whose end is waited for.
@@ -144,8 +145,7 @@ func (w *watch) tell(ctx context.Context, changed func()) {
 		}
 		if w.moved.Swap(false) {
 			if err := w.look(ctx); err != nil {
-				err = watchError(w.h.cfg.Name, err)
-				w.h.log.WarnContext(ctx, "a target is watched in part", "target", w.h.cfg.Name, "err", err, "hint", stella.Hint(err))
+				w.inPart(ctx, err)
 			}
 		}
 		changed()
@@ -282,9 +282,20 @@ func (l *looking) releases(ctx context.Context) {
 			"target", l.h.cfg.Name, "watched", len(l.wanted), "not_watched", l.left)
 	}
 	l.warned = l.left
-	if err != nil {
-		err = watchError(l.h.cfg.Name, err)
-		l.h.log.WarnContext(ctx, "a target is watched in part", "target", l.h.cfg.Name, "err", err, "hint", stella.Hint(err))
+	l.inPart(ctx, err)
+}
+
+// inPart says once why a target is watched in part, and again when it is for
+// another reason: whoever changes many files is not to fill the log as well.
+func (w *watch) inPart(ctx context.Context, err error) {
+	if err == nil {
+		w.said = ""
+		return
+	}
+	err = watchError(w.h.cfg.Name, err)
+	if text := err.Error(); text != w.said {
+		w.said = text
+		w.h.log.WarnContext(ctx, "a target is watched in part", "target", w.h.cfg.Name, "err", err, "hint", stella.Hint(err))
 	}
 }
 

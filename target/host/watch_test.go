@@ -3,8 +3,10 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -231,4 +233,18 @@ func TestTheReleaseInUseIsWatchedWhereverTheLinkLeads(t *testing.T) {
 func allStacks() string {
 	buf := make([]byte, 4<<20)
 	return string(buf[:runtime.Stack(buf, true)])
+}
+
+// TestWhyATargetIsWatchedInPartIsSaidOnce, and again for another reason, or when
+// it comes back.
+func TestWhyATargetIsWatchedInPartIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	w := &watch{h: &Host{log: slog.New(slog.NewTextHandler(&log, nil))}}
+	for _, err := range []error{syscall.ENOSPC, syscall.ENOSPC, syscall.EMFILE, syscall.EMFILE, nil, nil, syscall.EMFILE} {
+		w.inPart(t.Context(), err)
+	}
+	if got := strings.Count(log.String(), "watched in part"); got != 3 {
+		t.Errorf("it was said %d times, want 3\n%s", got, log.String())
+	}
 }
