@@ -77,8 +77,8 @@ func (l *lookout) lookAt(at time.Time) bool {
 // look has the environment's targets watched anew and looked at once: what
 // happened before they were watched, nobody told of.
 func (l *lookout) look(now time.Time) {
-	l.blind = true
 	l.lookAt(l.pace.next(now))
+	l.watchAt = l.told
 }
 
 func (l *lookout) stopWatching() {

@@ -37,9 +37,11 @@ type lookout struct {
 	told    time.Time // a scan for an event begins then; zero: none waits
 	pace    pace
 	retry   *backoff.ExponentialBackOff // after a scan for an event that failed
-	blind   bool                        // its targets are to be watched anew before the next scan
-	watched string                      // what they were watched for
+	watched string                      // what its targets were watched for
 	unwatch context.CancelFunc
+	missing int                         // of the targets that unwatch ends the watch of
+	watchAt time.Time                   // they are to be watched anew then, and scanned; zero: they are watched
+	rewatch *backoff.ExponentialBackOff // after a watch that failed
 
 	// What was logged last, so that it is not logged each time.
 	trouble, unwatched string
@@ -60,6 +62,9 @@ func (l *lookout) wake(name stella.EnvName, now time.Time) (at time.Time, becaus
 	at, because = due.Next, becauseOfSchedule
 	if !l.told.IsZero() && (at.IsZero() || l.told.Before(at)) {
 		at, because = l.told, becauseOfEvent
+	}
+	if !l.watchAt.IsZero() && (at.IsZero() || l.watchAt.Before(at)) {
+		at, because = l.watchAt, becauseOfEvent
 	}
 	return at, because
 }
@@ -146,12 +151,15 @@ func (d *daemon) claimScan(name stella.EnvName, now time.Time) job {
 	env := d.environments[name]
 	l := &env.drift
 	_, because := l.wake(name, now)
-	j := job{name: name, env: env, because: because, watch: l.blind, patience: l.patience()}
+	j := job{name: name, env: env, because: because, watch: l.toWatch(now), patience: l.patience()}
 	if due := l.schedule.Due(string(name), l.began, now); !due.Slot.IsZero() {
 		j.missed = due.Missed
 	}
 	if because == becauseOfEvent && !j.watch { // who only began to watch was told of nothing yet
 		l.pace.scanned(now)
+	}
+	if j.watch {
+		l.watchAt = now.Add(l.laterWatch()) // unless it succeeds
 	}
 	l.began, l.told, l.scanning, l.next, env.busy = now, time.Time{}, true, time.Time{}, true
 	d.scans++

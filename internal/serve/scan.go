@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -48,19 +47,18 @@ func (d *daemon) scan(ctx context.Context, j job) {
 	go func() { ended <- d.observe(ctx, within, j) }()
 	select {
 	case s := <-ended:
-		d.scanned(ctx, j, begun, s)
+		d.scanned(ctx, j, begun, s, false)
 		return
 	case <-within.Done():
 	}
 	select {
 	case s := <-ended:
-		d.scanned(ctx, j, begun, s)
+		d.scanned(ctx, j, begun, s, false)
 	case <-time.After(j.patience.grace):
-		d.scanned(ctx, j, begun, seen{err: fmt.Errorf("it does not end: %w", late)})
-		d.setHung(j, true)
+		d.scanned(ctx, j, begun, seen{err: fmt.Errorf("it does not end: %w", late)}, true)
 		go func() {
 			<-ended // what it saw is of a time that is gone
-			d.setHung(j, false)
+			d.hangsNoMore(j)
 		}()
 	}
 }
@@ -80,8 +78,9 @@ func (d *daemon) observe(ctx, within context.Context, j job) (s seen) {
 	return s
 }
 
-// scanned publishes what a scan found and gives the environment back.
-func (d *daemon) scanned(ctx context.Context, j job, begun time.Time, s seen) {
+// scanned publishes what a scan found and gives the environment back: to passes
+// alone where the scan is given up and still hung.
+func (d *daemon) scanned(ctx context.Context, j job, begun time.Time, s seen, hung bool) {
 	if ctx.Err() != nil && s.err != nil {
 		s.err = context.Cause(ctx) // nobody wants to know any more
 	} else {
@@ -93,11 +92,14 @@ func (d *daemon) scanned(ctx context.Context, j job, begun time.Time, s seen) {
 	d.scans--
 	env := j.env
 	l := &env.drift
-	l.scanning, env.busy = false, false
+	l.scanning, l.hung, env.busy = false, hung, false
 	d.noteScan(j.name, l.policy.Schedule, l.began)
 	now := time.Now().Round(0)
 	switch {
 	case s.whole():
+		if l.retry != nil && !l.watchAt.IsZero() {
+			l.watchAt = now // what could not be read can again, so it may be watched too
+		}
 		l.retry = nil
 	case j.because == becauseOfEvent && ctx.Err() == nil:
 		// No schedule need come after it, and the target said that something
@@ -140,12 +142,12 @@ func (l *lookout) later() time.Duration {
 	return l.retry.NextBackOff()
 }
 
-// setHung keeps the environment from being scanned while a scan of it that was
-// given up has not ended.
-func (d *daemon) setHung(j job, hung bool) {
+// hangsNoMore lets the environment be scanned again: the scan of it that was
+// given up has ended.
+func (d *daemon) hangsNoMore(j job) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	j.env.drift.hung = hung
+	j.env.drift.hung = false
 	d.stir()
 }
 
@@ -191,35 +193,10 @@ func (d *daemon) settled(env *environment, out reconciler.Outcome, err error) {
 			what += " " + out.Deployment.ID
 		}
 	}
-	news := what != l.watched || l.blind
+	news := what != l.watched
 	if l.watched = what; l.off() || !news {
 		return
 	}
 	l.look(time.Now().Round(0))
 	d.stir()
-}
-
-// errWatch is what is said of targets that can not be watched.
-var errWatch = errors.New("changes on the targets are found by the schedule alone")
-
-// watchTargets has the targets tell of changes from now on. The watch before
-// ends when the new one has begun, so that nothing comes in between. What can not be
-// watched is tried again before the next scan.
-func (d *daemon) watchTargets(ctx context.Context, j job) {
-	ctx, stop := context.WithCancel(ctx)
-	err := d.cfg.Engine.Watch(ctx, j.name, func() { d.disturbed(j.name) })
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := &j.env.drift
-	l.stopWatching()
-	l.unwatch, l.blind = stop, err != nil
-	if err != nil {
-		err = fmt.Errorf("%w: %w", errWatch, err)
-		if said := err.Error(); said != l.unwatched {
-			l.unwatched = said
-			d.cfg.Logger.WarnContext(ctx, "watch targets", "environment", j.name, "err", err)
-		}
-		return
-	}
-	l.unwatched = ""
 }

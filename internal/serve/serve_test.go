@@ -44,6 +44,9 @@ type branch struct {
 	scan     func(ctx context.Context, env stella.EnvName) (reconciler.Scan, error)
 	watchers map[stella.EnvName]map[int]func()
 	watches  int
+	// watchable is asked before the targets of an environment are watched, with how
+	// many watches there are; nil for nothing.
+	watchable func(there int) error
 }
 
 func (b *branch) Heads(context.Context) (reconciler.Heads, error) {
@@ -94,7 +97,19 @@ func (b *branch) Scan(ctx context.Context, env stella.EnvName) (reconciler.Scan,
 	return scan(ctx, env)
 }
 
-func (b *branch) Watch(ctx context.Context, env stella.EnvName, changed func()) error {
+func (b *branch) Watch(ctx context.Context, env stella.EnvName, changed func()) (bad error) {
+	b.mu.Lock()
+	b.watches++
+	id, there, watchable := b.watches, len(b.watchers[env]), b.watchable
+	b.mu.Unlock()
+	if watchable != nil {
+		switch err := watchable(there); {
+		case errors.Is(err, errPartly):
+			defer func() { bad = err }()
+		case err != nil:
+			return err
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.watchers == nil {
@@ -103,8 +118,6 @@ func (b *branch) Watch(ctx context.Context, env stella.EnvName, changed func()) 
 	if b.watchers[env] == nil {
 		b.watchers[env] = map[int]func(){}
 	}
-	b.watches++
-	id := b.watches
 	b.watchers[env][id] = changed
 	context.AfterFunc(ctx, func() {
 		b.mu.Lock()
