@@ -97,6 +97,10 @@ func settled(d stella.Deployment) bool {
 // brought that one's app tree back. A partial rollback names where its images
 // come from and has a tree that was never there before; it counts as itself.
 // Where nobody knows any more what the restored one had, it is believed.
+//
+// It has no case for the rules that a deployment was recorded by, though what is
+// pruned goes by it: resets count since rules 2, and no stella that wrote rules 1
+// could make one.
 func (b Book) GoesBack(d stella.Deployment) bool {
 	if !d.Kind.Restores() {
 		return false
