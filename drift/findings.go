@@ -234,8 +234,8 @@ type Settlement struct {
 	At time.Time
 	// Verified has for each of those targets the differences that it began with.
 	Verified map[string][]stella.Change
-	// Alone are the resources that it was told to leave as they are.
-	Alone []stella.ResourceID
+	// Alone are the places that it was told to leave as they are.
+	Alone []Place
 	// Wanted reports whether the deployment wants something else of a finding's
 	// place than the one before it did.
 	Wanted func(stella.DriftFinding) bool
@@ -248,7 +248,7 @@ type Settlement struct {
 func Settle(open []stella.DriftFinding, s Settlement) (ended []stella.DriftFinding) {
 	for _, was := range open {
 		changes, ok := s.Verified[was.Target]
-		if !ok || slices.Contains(s.Alone, was.Resource) {
+		if !ok || slices.Contains(s.Alone, Place{was.Target, was.Resource}) {
 			continue
 		}
 		how := stella.EndWentAway

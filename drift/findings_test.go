@@ -145,7 +145,7 @@ func TestWhatADeploymentDidToFindings(t *testing.T) {
 		},
 		{
 			"what was left alone",
-			drift.Settlement{Wanted: other, Alone: []stella.ResourceID{"service/api"}, Verified: map[string][]stella.Change{"a": nil, "b": nil}},
+			drift.Settlement{Wanted: other, Alone: []drift.Place{{"a", "service/api"}, {"b", "service/api"}}, Verified: map[string][]stella.Change{"a": nil, "b": nil}},
 			"a:service/worker/image modified adopted",
 		},
 	} {

@@ -27,11 +27,14 @@ type Flap struct {
 	Until    time.Time // it is left alone till then, if it stays quiet
 }
 
-// place is a resource on a target.
-type place struct {
-	target   string
-	resource stella.ResourceID
+// Place is a resource on a target.
+type Place struct {
+	Target   string
+	Resource stella.ResourceID
 }
+
+// At reports whether a finding is about the resource.
+func (f Flap) At(o stella.DriftFinding) bool { return f.Target == o.Target && f.Resource == o.Resource }
 
 // stir is one thing that happened to a resource.
 type stir struct {
@@ -51,9 +54,9 @@ const (
 // ended, tell. Acted is when a person last deployed or healed: what was before
 // counts no more. It is zero for never.
 func Flaps(history []stella.DriftFinding, acted, now time.Time) []Flap {
-	stirs := map[place][]stir{}
+	stirs := map[Place][]stir{}
 	for _, f := range history {
-		at := place{f.Target, f.Resource}
+		at := Place{f.Target, f.Resource}
 		stirs[at] = append(stirs[at], stir{f.FirstSeen, stirChanged})
 		switch f.Ended {
 		case stella.EndHealed:
@@ -69,7 +72,7 @@ func Flaps(history []stella.DriftFinding, acted, now time.Time) []Flap {
 	var flaps []Flap
 	for at, list := range stirs {
 		if f, ok := flapping(list, acted, now); ok {
-			f.Target, f.Resource = at.target, at.resource
+			f.Target, f.Resource = at.Target, at.Resource
 			flaps = append(flaps, f)
 		}
 	}

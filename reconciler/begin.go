@@ -30,7 +30,6 @@ type intent struct {
 	automatic bool
 	scope     Scope // of going back
 	opts      Options
-	alone     []stella.ResourceID // that a heal leaves as they are
 	// uncommitted: its commit is not on the branch yet.
 	uncommitted bool
 }
@@ -53,7 +52,7 @@ func (e *Engine) begin(ctx context.Context, sc *scene, in *inspection, why inten
 	if err := e.mayWrite(sc.project); err != nil {
 		return nil, err
 	}
-	r := &run{e: e, scene: sc, survey: in.survey, plan: in.plan, opts: why.opts, alone: why.alone, lockID: nonce()}
+	r := &run{e: e, scene: sc, survey: in.survey, plan: in.plan, opts: why.opts, lockID: nonce()}
 	self, err := durable.Self()
 	if err != nil {
 		return nil, fmt.Errorf("name this process: %w", err)

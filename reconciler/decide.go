@@ -73,7 +73,7 @@ func (f facts) owes() bool {
 // back, of which nothing is new, and did not come to its end: a rollback, of a
 // part or of one commit as of all, a reset, a heal.
 func (f facts) interrupted() bool {
-	return f.tried() && f.newest.Kind.Restores() && (f.newest.Status == stella.Aborted || f.newest.Status == stella.Running)
+	return f.tried() && (f.newest.Kind.GoesBack() || f.newest.Kind == stella.KindHeal) && (f.newest.Status == stella.Aborted || f.newest.Status == stella.Running)
 }
 
 // returning is the kind of going back to good: a reset that did not come to its

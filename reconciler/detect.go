@@ -81,7 +81,7 @@ func (e *Engine) lookForDrift(ctx context.Context, sc *scene) (*sight, drift.Tur
 			e.unwritten(ctx, s, err)
 			return s, turn, nil
 		case n == maxLooks || context.Cause(ctx) != nil:
-			s.overtaken()
+			s.overtaken(err)
 			return s, s.unchanged(), nil
 		}
 		if sc, err = e.glimpse(ctx, sc.name); err != nil {
@@ -98,10 +98,10 @@ func (s *sight) unchanged() drift.Turn {
 
 // overtaken takes back what was seen of another moment than the one it was
 // compared with.
-func (s *sight) overtaken() {
+func (s *sight) overtaken(why error) {
 	was := s.diff
 	s.want, s.diff = nil, nothingSeen(s.sc.name)
-	s.diff.Against, s.diff.Sync, s.diff.Error = was.Against, was.Sync, errOvertaken.Error()
+	s.diff.Against, s.diff.Sync, s.diff.Error = was.Against, was.Sync, why.Error()
 }
 
 // unwritten says that what a look found is not in the ledger.

@@ -142,7 +142,7 @@ func (r *run) settles(ctx context.Context, before ledger.Book, d stella.Deployme
 	}
 	plan := r.plan
 	s := drift.Settlement{
-		At: r.e.cfg.Now().UTC(), Verified: map[string][]stella.Change{}, Alone: r.alone,
+		At: r.e.cfg.Now().UTC(), Verified: map[string][]stella.Change{}, Alone: r.scene.alone,
 		Wanted: r.wantedNow(ctx, before),
 	}
 	for _, t := range d.Targets {

@@ -69,7 +69,7 @@ func (r *run) uniform(ctx context.Context) bool {
 			return false
 		}
 		allNew = allNew && !drift.Drifted(r.differences(s.spec.Name, live))
-		allOld = allOld && !drift.Drifted(drift.Compare(s.live, live, r.scene.env.Drift.Ignore, r.survey.at))
+		allOld = allOld && !drift.Drifted(drift.Compare(s.live, live, r.scene.ignores(s.spec.Name), r.survey.at))
 	}
 	return allNew || allOld
 }

@@ -18,11 +18,12 @@ import (
 // in effect is what must be kept, and the limits allow it. Whatever it does not,
 // it says.
 func (e *Engine) healDrift(ctx context.Context, s *sight, open []stella.DriftFinding, out *Scan) {
-	out.Flapping = e.flapping(ctx, s, open)
+	flaps := e.flaps(s.sc.book)
+	out.Flapping = e.flapping(ctx, s, flaps)
 	if out.Mode != configrepo.DriftHeal {
 		return
 	}
-	alone, rest := apart(open, out.Flapping)
+	rest := besides(open, flaps)
 	if len(rest) == 0 {
 		out.NotHealed, out.NextHeal = flapWords(out.Flapping), until(out.Flapping)
 		return
@@ -40,8 +41,8 @@ func (e *Engine) healDrift(ctx context.Context, s *sight, open []stella.DriftFin
 		out.NotHealed, out.NextHeal = why, next
 		return
 	}
-	done, err := e.heal(ctx, kept.leaving(alone), v, ReconcileRequest{
-		Environment: s.sc.name, Heal: true, Automatic: true, Options: Options{Reason: healReason(rest, s.in.ID)}, alone: alone,
+	done, err := e.heal(ctx, kept.leaving(flaps), v, ReconcileRequest{
+		Environment: s.sc.name, Heal: true, Automatic: true, Options: Options{Reason: healReason(rest, s.in.ID)},
 	})
 	e.healed(ctx, s, done, err, out)
 }
@@ -116,19 +117,14 @@ func (e *Engine) keep(ctx context.Context, sc *scene, held Outcome, req Reconcil
 	return out, err
 }
 
-// leaving is the scene with some resources left as they are: for this heal, what
+// leaving is the scene with some places left as they are: for this heal, what
 // differs in them does not count.
-func (sc *scene) leaving(alone []stella.ResourceID) *scene {
+func (sc *scene) leaving(alone []drift.Flap) *scene {
 	if len(alone) == 0 {
 		return sc
 	}
-	env := *sc.env
-	env.Drift.Ignore = slices.Clone(env.Drift.Ignore)
-	for _, id := range alone {
-		env.Drift.Ignore = append(env.Drift.Ignore, drift.Ignore{Resource: escapePattern(string(id)), Reason: "it flaps"})
-	}
 	src := *sc.source
-	src.env = &env
+	src.alone = placesOf(alone)
 	left := &scene{source: &src, branch: sc.branch, ledger: sc.ledger, book: sc.book}
 	if sc.branch == sc.source {
 		left.branch = &src
@@ -136,25 +132,28 @@ func (sc *scene) leaving(alone []stella.ResourceID) *scene {
 	return left
 }
 
+func placesOf(flaps []drift.Flap) []drift.Place {
+	var out []drift.Place
+	for _, f := range flaps {
+		out = append(out, drift.Place{Target: f.Target, Resource: f.Resource})
+	}
+	return out
+}
+
 // escapePattern makes a pattern of path.Match that only matches the text.
 func escapePattern(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
 
-// apart tells the resources that flap, wherever they are, from the findings that
-// are on none of them.
-func apart(open []stella.DriftFinding, flaps []Flapping) (alone []stella.ResourceID, rest []stella.DriftFinding) {
-	for _, f := range flaps {
-		alone = append(alone, f.Resource)
-	}
-	slices.Sort(alone)
-	alone = slices.Compact(alone)
+// besides are the findings that are not where something flaps.
+func besides(open []stella.DriftFinding, flaps []drift.Flap) (rest []stella.DriftFinding) {
+	alone := placesOf(flaps)
 	for _, f := range open {
-		if !slices.Contains(alone, f.Resource) {
+		if !slices.Contains(alone, drift.Place{Target: f.Target, Resource: f.Resource}) {
 			rest = append(rest, f)
 		}
 	}
-	return alone, rest
+	return rest
 }
 
 func flapWords(flaps []Flapping) string {
@@ -193,15 +192,15 @@ func healReason(open []stella.DriftFinding, from string) string {
 	return safe.Clip(fmt.Sprintf("drift from %s: %s", from, words), maxHealReason)
 }
 
-// heals are the heals that nobody asked for, as recorded. One that owes a target
-// worked as far as it could.
+// heals are the heals that nobody asked for, as recorded. What is owed today says
+// nothing of how one of them ended.
 func heals(b ledger.Book) []drift.Heal {
 	var out []drift.Heal
 	for _, d := range b.Deployments {
 		if d.Kind != stella.KindHeal || !d.Automatic || d.FinishedAt == nil {
 			continue
 		}
-		out = append(out, drift.Heal{Began: d.StartedAt, Ended: *d.FinishedAt, OK: d.Status == stella.Succeeded || d.Status == stella.Partial && len(b.State.Owed) > 0})
+		out = append(out, drift.Heal{Began: d.StartedAt, Ended: *d.FinishedAt, OK: d.Status == stella.Succeeded})
 	}
 	return out
 }

@@ -21,6 +21,15 @@ type Situation struct {
 	Tree        string                  // app tree that Desired was rendered from
 	Live        map[string]stella.State // by target; one that could not be observed is absent
 	Now         time.Time
+	// Ignores are the rules that hold on a target; nil for those of Environment.
+	Ignores func(target string) []drift.Ignore
+}
+
+func (s Situation) ignores(target string) []drift.Ignore {
+	if s.Ignores == nil {
+		return s.Environment.Drift.Ignore
+	}
+	return s.Ignores(target)
 }
 
 // Compute plans how to bring every observed target to its desired state. It
@@ -34,7 +43,7 @@ func Compute(s Situation) Plan {
 			t := TargetPlan{Target: name, Batch: i + 1, Changes: []stella.Change{}, Actions: []stella.Action{}}
 			if live, ok := s.Live[name]; ok {
 				want, _ := s.Desired.Target(name)
-				t.Changes = append(t.Changes, drift.Compare(want, live, s.Environment.Drift.Ignore, s.Now)...)
+				t.Changes = append(t.Changes, drift.Compare(want, live, s.ignores(name), s.Now)...)
 				t.Actions = actions(want, t.Changes)
 			} else {
 				p.Empty = false // nobody could tell

@@ -42,6 +42,7 @@ func (e *Engine) preflight(ctx context.Context, want *source, book ledger.Book, 
 	in := &inspection{want: want, survey: e.sites(ctx, want, book)}
 	in.plan = Compute(Situation{
 		Environment: want.env, Desired: want.desired, Tree: string(want.app), Live: in.survey.live(), Now: in.survey.at,
+		Ignores: want.ignores,
 	})
 	in.plan.Commit = string(want.commit)
 	in.reach(why)

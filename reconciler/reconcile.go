@@ -79,6 +79,9 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Out
 		}
 		return e.carryOutPass(ctx, j, req)
 	}
+	if v.kind == stella.KindHeal && req.Automatic {
+		sc = sc.leaving(e.flaps(sc.book)) // it goes on, and what flaps is none of its
+	}
 	j, err := e.inspect(ctx, sc, e.because(v, req), nil, nil)
 	if err != nil {
 		return out, err
@@ -97,7 +100,7 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Out
 
 // because is the intent of a pass.
 func (e *Engine) because(v verdict, req ReconcileRequest) intent {
-	why := intent{kind: v.kind, reason: req.Reason, automatic: req.Automatic, opts: req.Options, alone: req.alone}
+	why := intent{kind: v.kind, reason: req.Reason, automatic: req.Automatic, opts: req.Options}
 	if why.reason == "" {
 		why.reason = v.reason
 	}

@@ -108,8 +108,6 @@ type ReconcileRequest struct {
 	// Automatic marks what is done as nobody's command: the daemon's.
 	Automatic bool
 	Options
-
-	alone []stella.ResourceID // that a heal leaves as they are
 }
 
 // Outcome is how a request ended when it could be carried out at all.

@@ -20,7 +20,6 @@ type run struct {
 	survey  *survey
 	plan    Plan
 	opts    Options
-	alone   []stella.ResourceID // that a heal leaves as they are
 	lockID  string
 	journal *journal
 	// takeover: the lock was somebody else's, who may have changed targets until

@@ -91,19 +91,22 @@ func (s *Scan) found(open []stella.DriftFinding, uncounted int) {
 	s.Open, s.Uncounted = append([]stella.DriftFinding{}, open...), uncounted
 }
 
-// flapping are the resources among the open findings that flap, with who seems to
-// write them where the target can tell.
-func (e *Engine) flapping(ctx context.Context, s *sight, open []stella.DriftFinding) []Flapping {
+// flaps are the places of open findings that flap.
+func (e *Engine) flaps(b ledger.Book) []drift.Flap {
+	return slices.DeleteFunc(drift.Flaps(b.Drift.History(), acted(b), e.cfg.Now()), func(f drift.Flap) bool {
+		return !slices.ContainsFunc(b.Drift.Open, f.At)
+	})
+}
+
+// flapping is what flaps, with who seems to write it where the target can tell.
+func (e *Engine) flapping(ctx context.Context, s *sight, flaps []drift.Flap) []Flapping {
 	out := []Flapping{}
-	for _, f := range drift.Flaps(s.sc.book.Drift.History(), acted(s.sc.book), e.cfg.Now()) {
-		for _, o := range open {
-			if o.Target == f.Target && o.Resource == f.Resource {
-				out = append(out, Flapping{
-					Target: f.Target, Resource: f.Resource, Times: f.Times, Since: f.Since, Until: f.Until,
-					Suspects: e.suspects(ctx, s.survey.site(f.Target), o),
-				})
-				break
-			}
+	for _, f := range flaps {
+		if i := slices.IndexFunc(s.sc.book.Drift.Open, f.At); i >= 0 {
+			out = append(out, Flapping{
+				Target: f.Target, Resource: f.Resource, Times: f.Times, Since: f.Since, Until: f.Until,
+				Suspects: e.suspects(ctx, s.survey.site(f.Target), s.sc.book.Drift.Open[i]),
+			})
 		}
 	}
 	return out

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
+	"github.com/stella-ops/stella/drift"
 	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/ledger"
 )
@@ -129,6 +131,9 @@ type source struct {
 	ends    time.Time               // when the next of the others ends; zero for never
 	desired *configrepo.Desired
 	shared  map[string]string // shared directory → tree id
+	// alone are places that a heal leaves as they are: what differs there does not
+	// count for it.
+	alone []drift.Place
 	// invalid says why it can not be deployed; nil when it can.
 	invalid error
 }
@@ -184,6 +189,18 @@ func (e *Engine) readFiles(ctx context.Context, h *head, env stella.EnvName) (*s
 	}
 	s.desired, err = configrepo.Render(ctx, h.tree, h.project, s.env, s.release.At(now))
 	return s, err
+}
+
+// ignores are the rules that hold on a target: those of the environment's file,
+// and for what is left alone there one each.
+func (s *source) ignores(target string) []drift.Ignore {
+	rules := s.env.Drift.Ignore
+	for _, at := range s.alone {
+		if at.Target == target {
+			rules = append(slices.Clip(rules), drift.Ignore{Resource: escapePattern(string(at.Resource)), Reason: "it flaps"})
+		}
+	}
+	return rules
 }
 
 // imagesOn are the components that a target is to run, with the overrides that

@@ -138,7 +138,7 @@ func (r *run) fault(ctx context.Context, name string, seen *sightings) (instance
 // fail what nobody was going to change.
 func (r *run) differences(target string, live stella.State) []stella.Change {
 	want, _ := r.scene.desired.Target(target)
-	return drift.Compare(want, live, r.scene.env.Drift.Ignore, r.survey.at)
+	return drift.Compare(want, live, r.scene.ignores(target), r.survey.at)
 }
 
 // instances identifies the processes that a target was seen to run.

@@ -223,15 +223,17 @@ func (e *simulatedEngine) found(ctx context.Context, opened, ended []stella.Drif
 // has.
 func (e *simulatedEngine) heal(ctx context.Context, book ledger.Book, look drift.Look, out *reconciler.Scan) error {
 	now := time.Now()
-	alone := map[stella.ResourceID]bool{}
+	alone := map[drift.Place]bool{}
 	for _, f := range drift.Flaps(append(slices.Clone(book.Drift.Open), book.Drift.Ended...), time.Time{}, now) {
 		if slices.ContainsFunc(out.Open, func(o stella.DriftFinding) bool { return o.Target == f.Target && o.Resource == f.Resource }) {
 			out.Flapping = append(out.Flapping, reconciler.Flapping{Target: f.Target, Resource: f.Resource, Times: f.Times, Since: f.Since, Until: f.Until})
-			alone[f.Resource] = true
+			alone[drift.Place{Target: f.Target, Resource: f.Resource}] = true
 			out.NextHeal, out.NotHealed = f.Until, fmt.Sprintf("%s flaps, changed back %d times", f.Resource, f.Times)
 		}
 	}
-	rest := slices.DeleteFunc(slices.Clone(out.Open), func(f stella.DriftFinding) bool { return alone[f.Resource] || look.Read[f.Target] == nil })
+	rest := slices.DeleteFunc(slices.Clone(out.Open), func(f stella.DriftFinding) bool {
+		return alone[drift.Place{Target: f.Target, Resource: f.Resource}] || look.Read[f.Target] == nil
+	})
 	if len(rest) > 0 {
 		out.NotHealed, out.NextHeal = "", time.Time{}
 		if next, why := drift.NextHeal(heals(book), now); why != "" {
@@ -253,13 +255,13 @@ func (e *simulatedEngine) heal(ctx context.Context, book ledger.Book, look drift
 	return e.bringBack(ctx, alone, look, out)
 }
 
-func (e *simulatedEngine) bringBack(ctx context.Context, alone map[stella.ResourceID]bool, look drift.Look, out *reconciler.Scan) error {
+func (e *simulatedEngine) bringBack(ctx context.Context, alone map[drift.Place]bool, look drift.Look, out *reconciler.Scan) error {
 	before := out.Open
 	err := e.deploy(ctx, stella.Deployment{Kind: stella.KindHeal, Automatic: true, Tree: "t1", Commit: "c1", Release: "1"}, func() {
 		e.mu.Lock()
 		for target := range look.Read {
 			for i, r := range clone(e.wanted).Resources {
-				if !alone[r.ID] {
+				if !alone[drift.Place{Target: target, Resource: r.ID}] {
 					e.live[target].Resources[i] = r
 				}
 			}
