@@ -2,10 +2,13 @@ package cli
 
 import (
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/internal/term"
 	"github.com/stella-ops/stella/reconciler"
 )
@@ -63,14 +66,15 @@ func (o *detectOptions) run(cmd *cobra.Command, args []string) error {
 	if len(envs) == 1 {
 		o.app.environment = envs[0]
 	}
+	started := o.app.process.Now()
 	eng, err := o.app.engine(cmd.Context())
 	if err != nil {
-		return err
+		return o.untold(reports, envs, started, err)
 	}
-	started := o.app.process.Now()
 	found, err := eng.Detect(cmd.Context(), reconciler.DetectRequest{Environments: envs})
 	if err != nil {
-		return &outcomeError{code: exitUnknown, err: err} // whatever it is, nobody could tell
+		// Whatever it is, nobody could tell.
+		return o.untold(reports, envs, started, &outcomeError{code: exitUnknown, err: err})
 	}
 	if len(found) == 0 {
 		o.app.note("no environments: add envs/NAME/environment.yaml, or run 'stella init'")
@@ -81,9 +85,26 @@ func (o *detectOptions) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if err := o.app.writeReports(reports, detected{found, started, o.app.process.Now().Sub(started)}); err != nil {
-		return &outcomeError{code: exitUnknown, err: err}
+		return stella.WithHint(&outcomeError{code: exitUnknown, err: err}, "name a file that can be written with --report FORMAT=FILE, then run the same command again")
 	}
 	return o.answer(found)
+}
+
+// untold writes reports that say why nobody can tell, in place of those of an
+// earlier look, which may say that all is well. It returns the error.
+func (o *detectOptions) untold(reports []report, envs []stella.EnvName, started time.Time, err error) error {
+	files := slices.DeleteFunc(slices.Clone(reports), func(r report) bool { return r.file == "-" })
+	if len(envs) == 0 {
+		envs = []stella.EnvName{"--all"} // no environment is called so
+	}
+	d := detected{at: started, took: o.app.process.Now().Sub(started)}
+	for _, env := range envs {
+		d.environments = append(d.environments, reconciler.Diff{Environment: env, ObservedAt: started, Error: safe.Line(err.Error())})
+	}
+	if unwritten := o.app.writeReports(files, d); unwritten != nil {
+		o.app.note("%v", unwritten)
+	}
+	return err
 }
 
 func detectView(found []reconciler.Diff) view {

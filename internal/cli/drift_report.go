@@ -146,6 +146,7 @@ func (a *App) writeReport(file string, text []byte) error {
 	if err != nil {
 		return err
 	}
+	mode := fs.FileMode(0o644)
 	switch info, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -154,10 +155,11 @@ func (a *App) writeReport(file string, text []byte) error {
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			return err // a link stays one
 		}
+		mode = info.Mode().Perm()
 	default:
 		return writeInto(path, text)
 	}
-	return durable.WriteFile(path, text, 0o644)
+	return durable.WriteFile(path, text, mode)
 }
 
 func writeInto(path string, text []byte) error {

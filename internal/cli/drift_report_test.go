@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -242,11 +243,39 @@ func TestReportsThatCanNotBeWritten(t *testing.T) {
 	}
 	missing := filepath.Join(dir, "missing", "a.xml")
 	got := newFake().invoke(t, "drift", "detect", "production", "--report", "junit="+missing, "--report", "json="+filepath.Join(dir, "b.json"))
-	if got.code != exitUnknown || !strings.Contains(got.stderr, missing) || !strings.Contains(got.stdout, "no difference") {
+	if got.code != exitUnknown || !strings.Contains(got.stderr, missing) || !strings.Contains(got.stderr, "stella: hint: name a file") || !strings.Contains(got.stdout, "no difference") {
 		t.Errorf("exit code %d: %s%s", got.code, got.stdout, got.stderr)
 	}
 	if readText(t, filepath.Join(dir, "b.json")) == "" {
 		t.Error("one report that can not be written keeps the others from it")
+	}
+}
+
+// TestAReportOfALookThatFailedSaysSo: that of the last one would say that all is
+// well.
+func TestAReportOfALookThatFailedSaysSo(t *testing.T) {
+	junit, doc := filepath.Join(t.TempDir(), "a.xml"), filepath.Join(t.TempDir(), "a.json")
+	for _, who := range []string{"production", "--all"} {
+		f := newFake()
+		line := []string{"drift", "detect", who, "--report", "junit=" + junit, "--report", "json=" + doc}
+		f.invoke(t, line...)
+		if r, _ := readJUnit(t, junit); r.Errors != 0 {
+			t.Fatalf("%+v", r)
+		}
+		f.err = fmt.Errorf("no route to <host>: %w", stella.ErrUnreachable)
+		if got := f.invoke(t, line...); got.code != exitUnknown || got.stdout != "" || !strings.Contains(got.stderr, "no route") {
+			t.Errorf("exit code %d: %s%s", got.code, got.stdout, got.stderr)
+		}
+		r, _ := readJUnit(t, junit)
+		if r.Errors != 1 || len(r.Suites) != 1 || r.Suites[0].Name != who || r.Suites[0].Cases[0].Error == nil || !strings.Contains(r.Suites[0].Cases[0].Error.Message, "no route") {
+			t.Errorf("%s: %+v", who, r)
+		}
+		var d struct {
+			Environments []struct{ Environment, Error string }
+		}
+		if err := json.Unmarshal([]byte(readText(t, doc)), &d); err != nil || len(d.Environments) != 1 || d.Environments[0].Environment != who || d.Environments[0].Error == "" {
+			t.Errorf("%v: %+v", err, d)
+		}
 	}
 }
 
@@ -264,6 +293,9 @@ func TestAReportReplacesAFileAsAWholeAndKeepsALink(t *testing.T) {
 	}
 	if !json.Valid([]byte(readText(t, file))) {
 		t.Error("the file that the link names was not replaced")
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others may read it now: %v, %v", info.Mode(), err)
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
 		t.Errorf("the link is none any more: %v", err)
