@@ -54,6 +54,7 @@ const (
 // ended, tell. Acted is when a person last deployed or healed: what was before
 // counts no more. It is zero for never.
 func Flaps(history []stella.DriftFinding, acted, now time.Time) []Flap {
+	acted = earliest(acted, now) // by a clock that was ahead
 	stirs := map[Place][]stir{}
 	for _, f := range history {
 		at := Place{f.Target, f.Resource}
@@ -136,8 +137,15 @@ type Heal struct {
 
 // NextHeal returns when the limits allow the next heal, and why not before then.
 // A time that is not after now, which comes without words, means now. The heals
-// are in the order in which they began.
+// are in the order in which they began. One that a clock which was ahead recorded
+// counts as of now, and its end as long ago.
 func NextHeal(heals []Heal, now time.Time) (next time.Time, why string) {
+	heals = slices.Clone(heals)
+	for i, h := range heals {
+		if heals[i].Began = earliest(h.Began, now); h.Ended.After(now) {
+			heals[i].Ended = time.Time{} // nobody knows when: it is waited for by nobody
+		}
+	}
 	failed := 0
 	for _, h := range slices.Backward(heals) {
 		if h.OK {
@@ -165,6 +173,13 @@ func count(n int, what string) string {
 		return what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // refilled is when the bucket that each heal takes one of has one again; zero

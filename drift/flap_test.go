@@ -144,3 +144,14 @@ func TestHealsStayWithinTheirLimits(t *testing.T) {
 		}
 	})
 }
+
+func TestAClockThatWasAheadDoesNotStopHealing(t *testing.T) {
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	ahead := now.Add(365 * 24 * time.Hour)
+	if next, why := drift.NextHeal([]drift.Heal{{Began: ahead, Ended: ahead, OK: true}}, now); why != "" {
+		t.Errorf("one heal is too many until %s: %s", next, why)
+	}
+	if next, why := drift.NextHeal([]drift.Heal{{Began: ahead, Ended: ahead}}, now); why != "" {
+		t.Errorf("the next heal is at %s: %s", next, why)
+	}
+}
