@@ -121,7 +121,12 @@ func TestAFileThatGrewIsNotRead(t *testing.T) {
 	s.deploy(t, web)
 	root := s.rootOf(t, web)
 	for _, name := range []string{"version", "etc/app.conf"} {
-		must(t, os.Truncate(filepath.Join(root, name), 1<<40)) // a sparse one
+		file := filepath.Join(root, name)
+		fi, err := os.Stat(file)
+		must(t, err)
+		must(t, os.Chmod(file, 0o600))
+		must(t, os.Truncate(file, 1<<40)) // a sparse one
+		must(t, os.Chmod(file, fi.Mode().Perm()))
 	}
 	began := time.Now()
 	if got := s.changes(t, web); len(got) != 2 {
