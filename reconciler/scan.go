@@ -11,6 +11,7 @@ import (
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/drift"
+	"github.com/stella-ops/stella/internal/safe"
 	"github.com/stella-ops/stella/ledger"
 )
 
@@ -136,7 +137,9 @@ func (e *Engine) suspects(ctx context.Context, s *site, f stella.DriftFinding) [
 	defer cancel()
 	err := e.guard("ask "+f.Target+" who writes", func() error {
 		names, err := who.Suspects(ctx, f.Resource, f.Path)
-		out = append(out, names[:min(len(names), maxSuspects)]...)
+		for _, name := range names[:min(len(names), maxSuspects)] {
+			out = append(out, safe.Line(safe.Clip(name, maxSuspect)))
+		}
 		return err
 	})
 	if err != nil {
@@ -145,5 +148,9 @@ func (e *Engine) suspects(ctx context.Context, s *site, f stella.DriftFinding) [
 	return out
 }
 
-// maxSuspects bounds how many lines of a target's are handed on.
-const maxSuspects = 10
+// The bounds of what a target says: how many lines are handed on, and how long
+// each is.
+const (
+	maxSuspects = 10
+	maxSuspect  = 300
+)
