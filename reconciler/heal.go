@@ -58,6 +58,9 @@ func (e *Engine) healed(ctx context.Context, s *sight, done Outcome, err error, 
 	if err != nil {
 		out.NotHealed = firstLine(err.Error())
 	}
+	if out.NotHealed == "" && len(out.Flapping) > 0 {
+		out.NotHealed = flapWords(out.Flapping) // what else differed is healed
+	}
 	book, err := s.sc.ledger.Read(ctx, s.sc.name)
 	if err != nil {
 		return
@@ -156,10 +159,16 @@ func besides(open []stella.DriftFinding, flaps []drift.Flap) (rest []stella.Drif
 	return rest
 }
 
+// maxToldSuspects is how many traces a sentence has; the scan has all.
+const maxToldSuspects = 3
+
 func flapWords(flaps []Flapping) string {
 	f := flaps[0]
 	words := fmt.Sprintf("%s on %s was changed back %d times since %s: it is left alone until it was quiet for an hour, or somebody acts",
 		f.Resource, f.Target, f.Times, f.Since.UTC().Format(time.RFC3339))
+	if len(f.Suspects) > 0 {
+		words += "; who else seems to write it: " + strings.Join(f.Suspects[:min(len(f.Suspects), maxToldSuspects)], "; ")
+	}
 	if n := len(flaps) - 1; n > 0 {
 		words += fmt.Sprintf(" (and %s)", plural(n, "other resource"))
 	}

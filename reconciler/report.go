@@ -164,6 +164,9 @@ type DriftSummary struct {
 	Count int        `json:"count"`
 	Since *time.Time `json:"since"` // null when there is none or it is not known
 	Mode  string     `json:"mode"`  // drift.mode of the environment; empty where its file can not be read
+	// Flapping is how many resources are changed back as often as they are healed,
+	// and are left alone.
+	Flapping int `json:"flapping"`
 }
 
 // Readiness says whether the environment could be rolled back now.

@@ -468,7 +468,7 @@ func TestWhatIsChangedBackAgainAndAgainIsLeftAlone(t *testing.T) {
 		w.scan()
 	}
 	s := w.scan()
-	if len(s.Flapping) != 1 || s.Healed != nil || !strings.Contains(s.NotHealed, "service/web on a was changed back 5 times") || s.NextHeal.IsZero() {
+	if len(s.Flapping) != 1 || s.Healed != nil || !strings.Contains(s.NotHealed, "service/web on a was changed back 5 times") || !strings.Contains(s.NotHealed, "uid 1000 (deploy)") || s.NextHeal.IsZero() {
 		t.Fatalf("flapping %+v, healed %+v, not healed %q", s.Flapping, s.Healed, s.NotHealed)
 	}
 	if f := s.Flapping[0]; f.Times != 5 || len(f.Suspects) != 3 || !slices.Equal(f.Suspects[:2], []string{"service/web/user", "uid 1000 (deploy)"}) || len(f.Suspects[2]) > 400 || strings.Contains(f.Suspects[2], "\x1b") || time.Until(f.Until) > time.Hour {
@@ -477,9 +477,12 @@ func TestWhatIsChangedBackAgainAndAgainIsLeftAlone(t *testing.T) {
 	if n := len(w.book().Deployments); n != 6 {
 		t.Errorf("%d deployments", n)
 	}
+	if st := w.status(); st.Drift.Flapping != 1 {
+		t.Errorf("nobody is told: %+v", st.Drift)
+	}
 	// Something else is still healed, and what flaps is not.
 	w.intrude("b")
-	if s := w.scan(); s.Healed == nil || s.Healed.Status != stella.Succeeded || told(s.Ended) != "b service/zombie extra healed" || told(s.Open) != "a service/web/user extra" {
+	if s := w.scan(); s.Healed == nil || s.Healed.Status != stella.Succeeded || !strings.Contains(s.NotHealed, "service/web on a was changed back") || told(s.Ended) != "b service/zombie extra healed" || told(s.Open) != "a service/web/user extra" {
 		t.Errorf("healed %+v, not healed %q, ended %s, open %s", s.Healed, s.NotHealed, told(s.Ended), told(s.Open))
 	}
 	// A person who acts ends it.

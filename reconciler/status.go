@@ -53,7 +53,7 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	st := EnvironmentStatus{
 		Environment: sc.name, Sync: v.sync, Health: sc.knownHealth(), Reason: v.reason,
 		SeenCommit: string(sc.branch.commit), FetchedAt: sc.at.UTC(), Desired: sc.summary(), Lock: lock, Holds: []stella.Hold{},
-		Drift: DriftSummary{Count: s.Drifted, Since: s.DriftSince, Mode: (&sight{sc: sc}).policy()}, Ready: readiness(sc.book), Targets: []TargetStatus{},
+		Drift: DriftSummary{Count: s.Drifted, Since: s.DriftSince, Mode: (&sight{sc: sc}).policy(), Flapping: len(e.flaps(sc.book))}, Ready: readiness(sc.book), Targets: []TargetStatus{},
 	}
 	if frozen {
 		st.Reason = fmt.Sprintf("frozen by %s until %s: %s", lock.Holder, lock.ExpiresAt.UTC().Format(time.RFC3339), lock.Purpose)

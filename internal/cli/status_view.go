@@ -129,7 +129,11 @@ func driftWords(p *page, s reconciler.EnvironmentStatus) string {
 	if d.Mode != "" {
 		words += ", mode " + d.Mode
 	}
-	return words + fmt.Sprintf(": run 'stella reconcile %s' to bring it back", s.Environment)
+	words += fmt.Sprintf(": run 'stella reconcile %s' to bring it back", s.Environment)
+	if d.Flapping > 0 {
+		words += fmt.Sprintf("; %s was changed back each time and is left alone, see who writes it in the log of 'stella serve'", count(d.Flapping, "resource"))
+	}
+	return words
 }
 
 func driftStyle(d reconciler.DriftSummary) term.Style {
