@@ -188,7 +188,7 @@ Try it from another terminal:
   stella orch deployments list production         the history, from Git
   stella rollback trace production                how the rollback went, step by step
   stella orch holds list                          why 1.2.0 does not come back
-  stella orch env config diff production          what runs beside what is wanted; kill a process, and again
+  stella orch env config diff production          what runs beside what is wanted: nothing differs
   stella why production                           why this runs, and what it waits for
   stella plan production                          what a pass would change: nothing
   stella rollback production --dry-run            what going back once more would do
