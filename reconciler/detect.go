@@ -82,7 +82,7 @@ func (e *Engine) lookForDrift(ctx context.Context, sc *scene) (*sight, drift.Tur
 			return s, turn, nil
 		case n == maxLooks || context.Cause(ctx) != nil:
 			s.overtaken(err)
-			return s, s.unchanged(), nil
+			return s, s.unchanged(), nil //nolint:nilerr // said with what was seen: it could not be recorded
 		}
 		if sc, err = e.glimpse(ctx, sc.name); err != nil {
 			return nil, drift.Turn{}, err
