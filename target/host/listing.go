@@ -31,11 +31,12 @@ const listName = "files"
 type listing struct {
 	text       []byte // as it is stored
 	tree, stat stella.Digest
+	rights     bool // lines have what sealFile.Rights says
 }
 
 // seal makes the seal of a release that was listed just now.
 func (l listing) seal(dir string, rel releaseFile) sealFile {
-	s := sealFile{SchemaVersion: 1, Tree: l.tree, Stat: l.stat, Configs: map[string]string{}}
+	s := sealFile{SchemaVersion: 1, Tree: l.tree, Stat: l.stat, Rights: l.rights, Configs: map[string]string{}}
 	for _, c := range rel.Configs {
 		if fi, err := statConfig(dir, c); err == nil {
 			s.Configs[c.Path] = statLine(fi)
@@ -44,12 +45,13 @@ func (l listing) seal(dir string, rel releaseFile) sealFile {
 	return s
 }
 
-// listRelease reads all of a release.
-func listRelease(ctx context.Context, dir string, rel releaseFile) (listing, error) {
+// listRelease reads all of a release. Without rights its lines are those of an
+// older stella's.
+func listRelease(ctx context.Context, dir string, rel releaseFile, rights bool) (listing, error) {
 	var text bytes.Buffer
 	tree, stat := sha256.New(), sha256.New()
 	err := eachFile(ctx, dir, rel, nil, func(name string, fi fs.FileInfo) error {
-		deep, err := entryLine(ctx, filepath.Join(dir, name), fi)
+		deep, err := entryLine(ctx, filepath.Join(dir, name), fi, rights)
 		if err != nil {
 			return err
 		}
@@ -59,7 +61,7 @@ func listRelease(ctx context.Context, dir string, rel releaseFile) (listing, err
 		_, _ = fmt.Fprintf(&text, "%q\t%s\t%s\n", name, deep, shallow)
 		return nil
 	})
-	return listing{text.Bytes(), sumOf(tree.Sum(nil)), sumOf(stat.Sum(nil))}, err
+	return listing{text.Bytes(), sumOf(tree.Sum(nil)), sumOf(stat.Sum(nil)), rights}, err
 }
 
 // statListing digests what stat(2) says of a release. No file is opened.
@@ -110,7 +112,16 @@ func eachFile(ctx context.Context, dir string, rel releaseFile, closed func(name
 	})
 }
 
-func entryLine(ctx context.Context, path string, fi fs.FileInfo) (string, error) {
+// entryLine is what a file holds and what it lets a process do.
+func entryLine(ctx context.Context, path string, fi fs.FileInfo, rights bool) (string, error) {
+	line, err := contentLine(ctx, path, fi)
+	if err != nil || !rights {
+		return line, err
+	}
+	return line + rightsOf(path, fi), nil
+}
+
+func contentLine(ctx context.Context, path string, fi fs.FileInfo) (string, error) {
 	switch {
 	case fi.Mode().IsRegular():
 		sum, err := digestFile(ctx, path)
@@ -126,6 +137,19 @@ func entryLine(ctx context.Context, path string, fi fs.FileInfo) (string, error)
 
 // fileLine is the line of a file without its digest.
 func fileLine(fi fs.FileInfo) string { return fmt.Sprintf("file %o %d ", fi.Mode().Perm(), fi.Size()) }
+
+// rightsOf is the end of a line: who owns a file, and what it gives a process
+// that executes it. What can not be read is told apart from what is not there.
+func rightsOf(path string, fi fs.FileInfo) string {
+	line := " " + ownership(fi)
+	if special := fi.Mode() & (fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky); special != 0 {
+		line += " " + special.String()
+	}
+	if capabilities := capabilitiesOf(path); capabilities != "" {
+		line += " " + capabilities
+	}
+	return line
+}
 
 // sealedFile is a line of a list.
 type sealedFile struct{ deep, stat string }
@@ -205,7 +229,7 @@ func treeChanges(ctx context.Context, dir string, rel releaseFile, seal sealFile
 	}
 	c := comparison{
 		dir: dir, sealed: sealed, seen: make(map[string]bool, len(sealed)), found: map[string]string{},
-		within: map[string]bool{}, shut: map[string]bool{},
+		within: map[string]bool{}, shut: map[string]bool{}, rights: seal.Rights,
 	}
 	// What it says of config files decides what else is looked at.
 	if fi, err := os.Lstat(filepath.Join(dir, releaseDocument)); err == nil && c.visit(ctx, releaseDocument, fi) == nil && len(c.found) > 0 {
@@ -221,7 +245,7 @@ func treeChanges(ctx context.Context, dir string, rel releaseFile, seal sealFile
 
 // unlistedChanges says that something was changed where nobody knows what.
 func unlistedChanges(ctx context.Context, dir string, rel releaseFile, seal sealFile) (fileChanges, error) {
-	now, err := listRelease(ctx, dir, rel)
+	now, err := listRelease(ctx, dir, rel, seal.Rights)
 	if err != nil && !isForeign(err) || err == nil && now.tree == seal.Tree {
 		return fileChanges{}, err
 	}
@@ -236,6 +260,7 @@ type comparison struct {
 	found  map[string]string // name → what happened to it
 	within map[string]bool   // added directories and what is in them
 	shut   map[string]bool   // directories that nobody can look into
+	rights bool              // see sealFile
 }
 
 // closed takes a directory that nobody can look into: it could be when it was
@@ -264,7 +289,7 @@ func (c *comparison) visit(ctx context.Context, name string, fi fs.FileInfo) err
 		c.found[name] = "changed" // however large it has become: it need not be read
 		return nil
 	}
-	deep, err := entryLine(ctx, filepath.Join(c.dir, name), fi)
+	deep, err := entryLine(ctx, filepath.Join(c.dir, name), fi, c.rights)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.seen[name] = false
 		return nil

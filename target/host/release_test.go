@@ -66,6 +66,11 @@ func TestATamperedReleaseIsSeenAndReplaced(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{"a program was made to run as its owner", "changed /bin/app", func(t *testing.T, _ *scene, dir string) {
+			if err := os.Chmod(filepath.Join(dir, "rootfs/bin/app"), 0o555|os.ModeSetuid); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		{"its description was changed", "changed release.json", func(t *testing.T, s *scene, dir string) {
 			rel, _, err := readRelease(dir)
 			if err != nil {
@@ -120,6 +125,77 @@ func TestATamperedReleaseIsSeenAndReplaced(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// What a file lets a process do is part of what was sealed, though it holds the
+// same.
+func TestRightsOfAReleaseAreSealed(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	for name, tamper := range map[string]func(file string) error{
+		"owner":        func(file string) error { return os.Lchown(file, 12345, -1) },
+		"group":        func(file string) error { return os.Lchown(file, -1, 12345) },
+		"capabilities": func(file string) error { return unix.Lsetxattr(file, "security.capability", netRaw, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			web := serviceOf("web", s.image(t, "1"))
+			s.deploy(t, web)
+			dir := s.lay.release("web", s.releaseNames("web")[0])
+			if err := tamper(filepath.Join(dir, "rootfs/bin/app")); err != nil {
+				t.Fatal(err)
+			}
+			live, _ := s.observe(t).Resource("service/web")
+			if diff := cmp.Diff([]any{"changed /bin/app"}, live.Fields["files"]); diff != "" {
+				t.Errorf("files (-want +got)\n%s", diff)
+			}
+			s.deploy(t, web)
+			if got := s.changes(t, web); len(got) > 0 {
+				t.Errorf("after it was deployed again: %v", got)
+			}
+		})
+	}
+}
+
+// netRaw is cap_net_raw=ep as the kernel keeps it: struct vfs_cap_data, revision
+// 2, from linux/capability.h.
+var netRaw = []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+// A release of an older stella, whose seal has no rights, is whole; and its seal
+// is not renewed with rights that nobody has proven.
+func TestASealWithoutRightsStaysOne(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	web := serviceOf("web", s.image(t, "1"))
+	s.deploy(t, web)
+	dir := s.lay.release("web", s.releaseNames("web")[0])
+	rel, _, err := readRelease(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := listRelease(t.Context(), dir, rel, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.overwrite(t, filepath.Join(dir, listName), string(old.text))
+	if err := writeJSON(filepath.Join(dir, sealName), old.seal(dir, rel)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "rootfs/bin/app"), 0o555|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.changes(t, web); len(got) > 0 {
+		t.Errorf("changes %v", got)
+	}
+	if err := s.renewSeal(t.Context(), dir, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if _, seal, err := readRelease(dir); err != nil || seal.Rights {
+		t.Errorf("the seal is %+v, %v", seal, err)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 type sealFile struct {
 	SchemaVersion int `json:"schemaVersion"` // 1
 	// Tree is the digest of the listing of everything in the release but its
-	// config files: path, kind, permissions, size, content.
+	// config files: path, kind, permissions, size, content; see Rights.
 	Tree stella.Digest `json:"tree"`
 	// Stat is the digest of a listing of what stat(2) says. While it is the
 	// same nothing was written to: nobody can set a file's change time. When
@@ -28,6 +28,10 @@ type sealFile struct {
 	// Configs is what stat(2) says of each config file, by its path in the
 	// service. Absent in releases that were made before it was kept.
 	Configs map[string]string `json:"configs,omitempty"`
+	// Rights says that the listing has owners, setuid bits and file capabilities,
+	// too. Absent in releases that were made before it had: nobody can tell what
+	// those were, so that a seal is never renewed with them.
+	Rights bool `json:"rights,omitempty"`
 }
 
 const sealName = "seal.json"
@@ -94,7 +98,7 @@ func (h *Host) renewSeal(ctx context.Context, dir string, fence int64) error {
 	if err := checkTree(ctx, dir, rel, seal); err != nil {
 		return err
 	}
-	list, err := listRelease(ctx, dir, rel)
+	list, err := listRelease(ctx, dir, rel, seal.Rights)
 	if err != nil {
 		return err
 	}
@@ -166,7 +170,7 @@ func sealRelease(ctx context.Context, dir string, rel releaseFile) error {
 	if err := makeReadOnly(filepath.Join(dir, "rootfs")); err != nil {
 		return err
 	}
-	list, err := listRelease(ctx, dir, rel)
+	list, err := listRelease(ctx, dir, rel, true)
 	if err != nil {
 		return err
 	}

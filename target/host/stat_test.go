@@ -40,7 +40,7 @@ func TestTheFastListingIsTheListing(t *testing.T) {
 	if got != sumOf(want.Sum(nil)) {
 		t.Errorf("got %s, want %s", got, sumOf(want.Sum(nil)))
 	}
-	list, err := listRelease(t.Context(), dir, rel)
+	list, err := listRelease(t.Context(), dir, rel, true)
 	must(t, err)
 	if list.stat != got {
 		t.Errorf("sealed as %s, found as %s", list.stat, got)

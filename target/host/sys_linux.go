@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,6 +62,20 @@ func ownership(fi fs.FileInfo) string {
 		return ""
 	}
 	return fmt.Sprintf("%d:%d", st.Uid, st.Gid)
+}
+
+// capabilitiesOf returns the file capabilities of a file that is no link, in
+// hexadecimal; empty for none. See capabilities(7).
+func capabilitiesOf(path string) string {
+	var buf [64]byte // the newest revision has 24 bytes
+	switch n, err := unix.Lgetxattr(path, "security.capability", buf[:]); {
+	case err == nil:
+		return hex.EncodeToString(buf[:n])
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+		return ""
+	default:
+		return "unreadable"
+	}
 }
 
 func openPidfd(pid int) (int, error)    { return unix.PidfdOpen(pid, 0) }

@@ -35,6 +35,7 @@ func ownerOf(fs.FileInfo) (uid int, ok bool)          { return 0, false }
 func changedAt(fi fs.FileInfo) time.Time              { return fi.ModTime() }
 func lockID(fs.FileInfo) (device, inode string)       { return "", "" }
 func ownership(fs.FileInfo) string                    { return "" }
+func capabilitiesOf(string) string                    { return "" }
 func openPidfd(int) (int, error)                      { return 0, supported() }
 func signalPidfd(int, int) error                      { return supported() }
 func statLine(fs.FileInfo) string                     { return "" }
