@@ -1,9 +1,9 @@
 package docker
 
 import (
+	ocispec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
-	ocispec "github.com/moby/docker-image-spec/specs-go/v1"
 
 	"github.com/stella-ops/stella"
 )
