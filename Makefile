@@ -19,14 +19,14 @@ build:
 test:
 	scripts/setup-tests.sh
 	$(GO) vet ./...
-	CGO_ENABLED=1 $(GO) test -race -timeout 25m ./...
+	STELLA_TEST_DOCKER=1 CGO_ENABLED=1 $(GO) test -race -timeout 25m ./...
 
 # Every fault at every effect of a rollback, a deploy and a bad deploy; about an
 # hour. `make test` takes a fixed part of it. Needs what `make test` needs.
 crash:
 	scripts/setup-tests.sh
 	$(GO) test -count=1 -tags faults ./internal/effect
-	$(GO) test -count=1 -timeout 4h -run '^TestWhateverFails' ./internal/acceptance -every-fault
+	STELLA_TEST_DOCKER=1 $(GO) test -count=1 -timeout 4h -run '^TestWhateverFails' ./internal/acceptance -every-fault
 
 lint: $(GOLANGCI_LINT)
 	$(GOLANGCI_LINT) run ./...

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Provides what the tests run against: git, a C compiler for the race detector,
-# a registry, an SSH server, GnuPG and a static busybox. On Debian as root it installs
-# what is missing; anywhere else it names it and fails. It starts no service.
+# a registry, an SSH server, GnuPG, a container engine and a static busybox. On Debian
+# as root it installs what is missing; anywhere else it names it and fails. It starts
+# no service.
 set -euo pipefail
 
 # sshd is not on everybody's PATH.
@@ -26,10 +27,14 @@ missing() {
 	have ssh && have ssh-keygen || echo openssh-client
 	have gpg && have gpgconf && have gpg-agent || echo gpg gpgconf gpg-agent
 	have_static_busybox || echo busybox-static
+	have dockerd && have containerd && have docker || echo docker.io
+	have iptables || echo iptables
+	have ip || echo iproute2
 }
 
 # install_packages keeps apt from starting the registry and the SSH server, which would
-# listen on all addresses: the tests start their own, on loopback.
+# listen on all addresses, and the engine, which would change the firewall: the tests
+# start their own, on loopback and in namespaces.
 install_packages() {
 	local policy=/usr/sbin/policy-rc.d
 	if [ ! -e "$policy" ]; then

@@ -17,7 +17,7 @@ func layers() [][]string {
 		{"internal/git/gittest", "internal/git/merge", "artifact", "configrepo", "ledger"},
 		{"internal/registry", "target/docker", "target/host", "ledger/ledgertest", "baseline"},
 		{"reconciler"},
-		{"reconciler/...", "target/targettest"},
+		{"reconciler/...", "target/targettest", "internal/dockertest"},
 		{"internal/serve", "internal/doctor", "internal/benchmark"},
 		{"internal/quickstart"},
 		{"internal/cli"},
