@@ -39,6 +39,12 @@ func environmentShape(p *Project, is stella.EnvName) strictyaml.Shape[Environmen
 			strictyaml.Enum(ApplyAnyone, ApplyServe), func(f *environmentFile) *string { return &f.env.Apply }),
 		strictyaml.Optional("allowRoot", "On a bare host, services whose image names no user run as root. Default: false.", strictyaml.Bool(),
 			func(f *environmentFile) *bool { return &f.env.AllowRoot }),
+		strictyaml.Optional("allow", "What the app may ask of a container engine, by name. Default: nothing of it.", allowShape(),
+			func(f *environmentFile) *[]Permission { return &f.env.Allow }),
+		strictyaml.Optional("bindRoots", "Directories of the machines of container engines that the app may mount, and what is below them. Default: none.", bindRootsShape(),
+			func(f *environmentFile) *[]string { return &f.env.BindRoots }),
+		strictyaml.Optional("profiles", "Profiles of the Compose file that are enabled. Default: none.", profilesShape(),
+			func(f *environmentFile) *[]string { return &f.env.Profiles }),
 		strictyaml.Optional("shared", "Directories outside app/ that the app may refer to, from the top of the repository.", sharedShape(p),
 			func(f *environmentFile) *[]string { return &f.env.Shared }),
 		strictyaml.Required("targets", "Where the environment runs.", targetsShape(),
@@ -66,6 +72,7 @@ func environmentShape(p *Project, is stella.EnvName) strictyaml.Shape[Environmen
 	return strictyaml.Convert(strictyaml.Object(defaults, fields...),
 		func(v strictyaml.Value, f environmentFile) (Environment, bool) {
 			f.env.MaxFailureAge, f.env.BaselineAfter = f.rollback.maxFailureAge, f.baseline.after
+			nameProjects(v, p, is, &f.env)
 			checkAddresses(v, &f.env)
 			return f.env, true
 		})

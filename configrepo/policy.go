@@ -17,11 +17,15 @@ type rolloutFields struct {
 	batch    batchSize
 	pause    time.Duration
 	failure  OnFailure
+	order    UpdateOrder
+	keep     bool
 }
 
 type batchSize struct{ count, percent int }
 
-func defaultRollout() Rollout { return Rollout{OnFailure: OnFailureRollback} }
+func defaultRollout() Rollout {
+	return Rollout{OnFailure: OnFailureRollback, UpdateOrder: StopFirst, KeepPrevious: true}
+}
 
 const (
 	strategyAll     = "all-at-once"
@@ -29,7 +33,7 @@ const (
 )
 
 func rolloutShape() strictyaml.Shape[Rollout] {
-	shape := strictyaml.Object(rolloutFields{failure: OnFailureRollback},
+	shape := strictyaml.Object(rolloutFields{failure: OnFailureRollback, order: StopFirst, keep: true},
 		strictyaml.Optional("strategy", "All targets at once, or batch after batch. Default: all-at-once.",
 			strictyaml.Enum(strategyAll, strategyRolling), func(f *rolloutFields) *string { return &f.strategy }),
 		strictyaml.Optional("batch", "How many targets at a time: a count, or a percentage of all. Default: 1.", batchShape(),
@@ -38,11 +42,15 @@ func rolloutShape() strictyaml.Shape[Rollout] {
 			func(f *rolloutFields) *time.Duration { return &f.pause }),
 		strictyaml.Optional("onFailure", "What follows a failed verification. Default: rollback.",
 			strictyaml.Enum(OnFailureRollback, OnFailurePause, OnFailureContinue), func(f *rolloutFields) *OnFailure { return &f.failure }),
+		strictyaml.Optional("updateOrder", "Whether a container stops before its successor starts, or after that was healthy where ports and volumes allow it. Default: stop-first.",
+			strictyaml.Enum(StopFirst, StartFirst), func(f *rolloutFields) *UpdateOrder { return &f.order }),
+		strictyaml.Optional("keepPrevious", "Replaced containers are kept, stopped, so that going back is a start and no pull. Default: true.",
+			strictyaml.Bool(), func(f *rolloutFields) *bool { return &f.keep }),
 	).Check(checkRolling)
 	return strictyaml.Convert(shape, func(_ strictyaml.Value, f rolloutFields) (Rollout, bool) {
 		r := Rollout{
 			Rolling: f.strategy == strategyRolling, BatchCount: f.batch.count, BatchPercent: f.batch.percent,
-			Pause: f.pause, OnFailure: f.failure,
+			Pause: f.pause, OnFailure: f.failure, UpdateOrder: f.order, KeepPrevious: f.keep,
 		}
 		if r.Rolling && r.BatchPercent == 0 && r.BatchCount == 0 {
 			r.BatchCount = 1

@@ -84,13 +84,13 @@ func TestReadEnvironment(t *testing.T) {
 	want := &Environment{
 		Name: "production", Protected: true, Apply: ApplyAnyone, Shared: []string{"shared/base"},
 		Targets: []Target{
-			{Name: "web-1", Address: "web-1.example.com", Docker: &DockerTarget{Host: "unix:///var/run/docker.sock"}},
+			{Name: "web-1", Address: "web-1.example.com", Docker: &DockerTarget{Host: "unix:///var/run/docker.sock", Project: "production"}},
 			{
 				Name: "web-2", Address: "web-2.example.com", Labels: map[string]string{"role": "web"},
-				Variables: map[string]string{"HTTP_PORT": "8081"}, Docker: &DockerTarget{Host: "ssh://deploy@web-2.example.com"},
+				Variables: map[string]string{"HTTP_PORT": "8081"}, Docker: &DockerTarget{Host: "ssh://deploy@web-2.example.com", Project: "production"},
 			},
 		},
-		Rollout: Rollout{Rolling: true, BatchCount: 1, Pause: 10 * time.Second, OnFailure: OnFailureRollback},
+		Rollout: Rollout{Rolling: true, BatchCount: 1, Pause: 10 * time.Second, OnFailure: OnFailureRollback, UpdateOrder: StopFirst, KeepPrevious: true},
 		Verify: Verify{Timeout: 2 * time.Minute, StableFor: 10 * time.Second, Checks: []health.Check{
 			{Name: "web answers", HTTP: &health.HTTP{URL: "http://${target.address}:8080/healthz", Status: 200}},
 			{Name: "db reachable", TCP: &health.TCP{Address: "127.0.0.1:5432"}},
@@ -120,7 +120,7 @@ func TestReadEnvironmentDefaults(t *testing.T) {
 	}
 	want := &Environment{
 		Name: "edge", Apply: ApplyAnyone, AllowRoot: true, Targets: []Target{{Name: "a", Host: &HostTarget{Root: "/srv/a"}}},
-		Rollout: Rollout{Rolling: true, BatchCount: 1, OnFailure: OnFailureRollback}, Verify: Verify{Timeout: 2 * time.Minute},
+		Rollout: Rollout{Rolling: true, BatchCount: 1, OnFailure: OnFailureRollback, UpdateOrder: StopFirst, KeepPrevious: true}, Verify: Verify{Timeout: 2 * time.Minute},
 		Drift: DriftPolicy{Mode: DriftReport}, MaxFailureAge: 20 * time.Minute,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

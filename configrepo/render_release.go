@@ -132,6 +132,9 @@ func (r *renderer) topLevel(m *model, kind string, section map[string]map[string
 				fields[key] = value
 			}
 		}
+		if section[name]["name"] != nil {
+			fields["named"] = true // on an engine it is the name as it is, without the project's
+		}
 		// A driver may make a directory of the name.
 		if text, ok := fields["name"].(string); !ok || !engineNameRE.MatchString(text) {
 			n, field := find(m.sources[0].doc.root, kind+"s", name, "name")

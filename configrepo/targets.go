@@ -1,9 +1,6 @@
 package configrepo
 
 import (
-	"path"
-	"strings"
-
 	"github.com/stella-ops/stella/internal/strictyaml"
 )
 
@@ -56,45 +53,4 @@ func hostShape() strictyaml.Shape[*HostTarget] {
 	return strictyaml.Convert(host, pointer[HostTarget])
 }
 
-func dockerShape() strictyaml.Shape[*DockerTarget] {
-	const want = "want unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST"
-	host := strictyaml.Text(strictyaml.TextRule{Want: want, Most: 255}).Check(func(v strictyaml.Value, s *string) {
-		if what := badEngine(*s); what != "" {
-			v.Problem(what, want)
-		}
-	})
-	docker := strictyaml.Object(DockerTarget{},
-		strictyaml.Required("host", "The engine's address: unix://, tcp:// with TLS, or ssh://.", host, func(d *DockerTarget) *string { return &d.Host }))
-	return strictyaml.Convert(docker, pointer[DockerTarget])
-}
-
 func pointer[T any](_ strictyaml.Value, t T) (*T, bool) { return &t, true }
-
-// badEngine says why an engine's address is refused. Its parts reach the ssh
-// command: none may begin like an option.
-func badEngine(s string) string {
-	if what := checkURL(s, "unix", "tcp", "ssh"); what != "" {
-		return what
-	}
-	scheme, rest, _ := strings.Cut(s, "://")
-	if scheme == "unix" {
-		if !strings.HasPrefix(rest, "/") || path.Clean(rest) != rest || rest == "/" {
-			return "is not the path of a socket"
-		}
-		return ""
-	}
-	if strings.ContainsAny(rest, "/?#% \\'\"`$") {
-		return "has more than a host"
-	}
-	user, host, has := strings.Cut(rest, "@")
-	if !has {
-		user, host = "", rest
-	}
-	switch {
-	case host == "" || strings.HasPrefix(host, "-") || strings.HasPrefix(user, "-") || strings.Contains(host, "@"):
-		return "is not an engine's address"
-	case scheme == "tcp" && (has || !isHostPort(host)):
-		return "has no port"
-	}
-	return ""
-}

@@ -28,6 +28,9 @@ type Environment struct {
 	Protected     bool          // changes are confirmed by name or plan hash
 	Apply         string        // who carries changes out: ApplyAnyone (default) or ApplyServe
 	AllowRoot     bool          // host targets may run services as root
+	Allow         []Permission  // what the app may ask of an engine besides what is harmless
+	BindRoots     []string      // directories of an engine's machine that the app may mount; absolute, clean, not "/"
+	Profiles      []string      // of the Compose file, that are enabled
 	Shared        []string      // directories outside app/ that the app may refer to, from the repository's top
 	Targets       []Target      // at least one, in file order
 	Rollout       Rollout       // default: all at once, OnFailure rollback
@@ -60,10 +63,48 @@ type HostTarget struct {
 	Root string // absolute and clean
 }
 
-// DockerTarget is a container engine.
+// DockerTarget is a container engine. Exactly one of Host and Context is set.
 type DockerTarget struct {
-	Host string // unix://, tcp:// or ssh:// URL
+	Host    string // unix://, tcp:// (with TLS) or ssh:// URL
+	Context string // the name of a Docker context of whoever runs stella
+	TLS     string // directory of ca.pem, cert.pem and key.pem, absolute; only with tcp://, and always with it
+	Project string // Compose project: the first part of names on the engine; default: project and environment, with a dash
 }
+
+// Permission is something that the app may ask of a container engine only where
+// its environment allows it by name.
+type Permission string
+
+// The permissions. docs/docker.md says what each one covers.
+const (
+	AllowPrivileged   Permission = "privileged"
+	AllowHostNetwork  Permission = "hostNetwork"
+	AllowHostPID      Permission = "hostPID"
+	AllowHostIPC      Permission = "hostIPC"
+	AllowEngineSocket Permission = "engineSocket"
+	AllowDevices      Permission = "devices"
+	AllowCapabilities Permission = "capabilities"
+	AllowUnconfined   Permission = "unconfined"
+	AllowRuntime      Permission = "runtime"
+	AllowPlugins      Permission = "plugins"
+)
+
+// permissions are all of them, in the order of the documentation.
+func permissions() []Permission {
+	return []Permission{
+		AllowPrivileged, AllowHostNetwork, AllowHostPID, AllowHostIPC, AllowEngineSocket,
+		AllowDevices, AllowCapabilities, AllowUnconfined, AllowRuntime, AllowPlugins,
+	}
+}
+
+// UpdateOrder is which of an old and a new container comes first.
+type UpdateOrder string
+
+// The values of UpdateOrder.
+const (
+	StopFirst  UpdateOrder = "stop-first"
+	StartFirst UpdateOrder = "start-first"
+)
 
 // OnFailure is what follows when a deployment is not verified.
 type OnFailure string
@@ -83,6 +124,8 @@ type Rollout struct {
 	BatchPercent int           // of all targets at a time, 1 to 100, rounded up
 	Pause        time.Duration // between batches
 	OnFailure    OnFailure
+	UpdateOrder  UpdateOrder // of containers; default StopFirst
+	KeepPrevious bool        // a replaced container is kept, stopped, so that going back is a start; default true
 }
 
 // Verify is when a deployment counts as good.

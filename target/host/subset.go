@@ -170,6 +170,9 @@ func nestedMaps(field string, v any) []nestedMap {
 func checkVolume(r stella.Resource) []error {
 	var all []error
 	for _, field := range slices.Sorted(maps.Keys(r.Fields)) {
+		if field == "named" {
+			continue // for engines, which know volumes by name
+		}
 		if _, isText := r.Fields[field].(string); field != "name" || !isText {
 			all = append(all, unsupported(string(r.ID), safe.Clip(field, 100), "a volume is a directory below the target's root"))
 		}
