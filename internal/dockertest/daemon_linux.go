@@ -330,3 +330,12 @@ func (d *Daemon) unmount() {
 		}
 	}
 }
+
+// Serve restarts the engine so that it listens on one more address, with more
+// options, and returns it. What runs on it ends.
+func (d *Daemon) Serve(t testing.TB, address string, args ...string) *Daemon {
+	t.Helper()
+	d.args = append(d.args, append([]string{"-H", address}, args...)...)
+	d.Restart(t)
+	return d
+}

@@ -87,3 +87,6 @@ func (*Daemon) Pause(testing.TB) {}
 
 // Resume does nothing.
 func (*Daemon) Resume(testing.TB) {}
+
+// Serve does nothing.
+func (d *Daemon) Serve(testing.TB, string, ...string) *Daemon { return d }

@@ -24,6 +24,15 @@ import (
 // client's key and the file of known hosts. It needs /usr/sbin/sshd.
 func SSH(t testing.TB, bare string) (url string, env map[string]string) {
 	t.Helper()
+	login, key, known := SSHD(t)
+	return "ssh://" + login + Dir(bare), map[string]string{"STELLA_GIT_SSH_KEY": key, "STELLA_GIT_KNOWN_HOSTS": known}
+}
+
+// SSHD runs OpenSSH's sshd on a free loopback port for the user who runs the test.
+// It returns "USER@HOST:PORT", the file of the client's key and that of known
+// hosts.
+func SSHD(t testing.TB) (login, key, known string) {
+	t.Helper()
 	dir := t.TempDir()
 	host, key := filepath.Join(dir, "host"), filepath.Join(dir, "client")
 	hostKey, clientKey := writeKey(t, host), writeKey(t, key)
@@ -34,14 +43,13 @@ func SSH(t testing.TB, bare string) (url string, env map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := filepath.Join(dir, "known_hosts")
+	known = filepath.Join(dir, "known_hosts")
 	write(t, known, fmt.Sprintf("[127.0.0.1]:%s %s", port, authorized(hostKey)))
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
-	url = fmt.Sprintf("ssh://%s@%s%s", me.Username, addr, Dir(bare))
-	return url, map[string]string{"STELLA_GIT_SSH_KEY": key, "STELLA_GIT_KNOWN_HOSTS": known}
+	return me.Username + "@" + addr, key, known
 }
 
 const sshdConfig = `StrictModes no
