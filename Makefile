@@ -2,7 +2,7 @@
 GO ?= go
 GOLANGCI_LINT := bin/golangci-lint
 
-.PHONY: run build test crash lint bench clean
+.PHONY: run build image test crash lint bench clean
 
 # Tells the whole story on this machine: a good release, a bad one, the
 # automatic rollback. On a terminal the daemon is left running at the end.
@@ -12,6 +12,14 @@ run: build
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/stella ./cmd/stella
+
+# A container image of stella with git, made of this machine's packages: no
+# engine, base image or network is needed. It is loaded where there is an engine.
+image: build
+	$(GO) run ./deploy/image -binary bin/stella -o dist/stella-image.tar -version "$$(git describe --tags --always --dirty)"
+	@if docker version >/dev/null 2>&1; then docker load -i dist/stella-image.tar; \
+	elif podman version >/dev/null 2>&1; then podman load -i dist/stella-image.tar; \
+	else echo "no engine answers here: run 'docker load -i dist/stella-image.tar' where there is one"; fi
 
 # The race detector needs a C compiler; some suites need real servers. The
 # script installs what is missing where it may, and says what is missing where
@@ -45,4 +53,4 @@ bench:
 # Releases on a host target are read-only directories.
 clean:
 	if [ -d .quickstart ]; then chmod -R u+w .quickstart; fi
-	rm -rf bin .quickstart coverage.out
+	rm -rf bin dist .quickstart coverage.out

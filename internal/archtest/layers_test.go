@@ -21,7 +21,7 @@ func layers() [][]string {
 		{"internal/serve", "internal/doctor", "internal/benchmark"},
 		{"internal/quickstart"},
 		{"internal/cli"},
-		{"cmd/..."},
+		{"cmd/...", "deploy/..."},
 	}
 }
 

@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/serve"
 	"github.com/stella-ops/stella/internal/term"
 	"github.com/stella-ops/stella/reconciler"
@@ -18,6 +21,7 @@ type serveOptions struct {
 	listen string
 	poll   time.Duration
 	ready  time.Duration
+	check  bool
 }
 
 func newServeCmd(a *App) *cobra.Command {
@@ -37,10 +41,14 @@ func newServeCmd(a *App) *cobra.Command {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "`address` of the HTTP server; empty for none")
 	f.DurationVar(&o.poll, "poll", serve.DefaultPoll, "look at the repository every `so often`")
 	f.DurationVar(&o.ready, "readiness", serve.DefaultReadiness, "look into what each environment could be rolled back to every `so often`; 0: never")
+	f.BoolVar(&o.check, "check", false, "ask the daemon that listens at --listen whether it is well, and end; for a container's health check")
 	return exits(cmd, exitsOfReading())
 }
 
 func (o *serveOptions) run(cmd *cobra.Command) error {
+	if o.check {
+		return checkDaemon(cmd.Context(), o.listen)
+	}
 	if o.poll <= 0 {
 		return usage(cmd, "--poll %s: want a positive duration", o.poll)
 	}
@@ -70,6 +78,28 @@ func (o *serveOptions) run(cmd *cobra.Command) error {
 		Scans: filepath.Join(w.state, "scans.json"),
 		Ready: func(addr string) { log.InfoContext(ctx, "listening", "address", addr) },
 	})
+}
+
+// checkTimeout is longer than a busy daemon takes.
+const checkTimeout = 5 * time.Second
+
+// checkDaemon asks a daemon for /healthz: an image from scratch has nothing else
+// to ask with.
+func checkDaemon(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/healthz", nil)
+	if err != nil {
+		return fmt.Errorf("--listen %q: %w: %w", address, stella.ErrInvalid, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the daemon: %w: %w", stella.ErrUnhealthy, err)
+	}
+	if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask the daemon: %w: answered %s", stella.ErrUnhealthy, resp.Status)
+	}
+	return nil
 }
 
 // daemonLogger writes what a daemon's operator reads, one line an event.

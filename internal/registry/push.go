@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -26,12 +27,35 @@ type File struct {
 	Mode    int64  // permission bits; 0 means 0755
 	Content []byte
 	Link    string // not empty: a symbolic link to it
+	// Owner and group; of a directory or file that something other than root is to
+	// write to.
+	UID, GID int
 }
 
 // Build describes an image. Equal ones have equal digests.
 type Build struct {
 	Layers [][]File // lowest first
 	Config artifact.ImageConfig
+	// Created is when the image says that it was made; zero for not saying it.
+	Created time.Time
+}
+
+// WriteArchive writes the image, under a name with a tag, as `docker load` takes
+// it, and returns the digest of its configuration, which engines know it by.
+func (b Build) WriteArchive(w io.Writer, image string) (stella.Digest, error) {
+	tag, err := name.NewTag(image)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", stella.ErrInvalid, err)
+	}
+	built, err := b.Image()
+	if err != nil {
+		return "", err
+	}
+	if err := tarball.Write(tag, built, w); err != nil {
+		return "", fmt.Errorf("write image %s: %w", image, err)
+	}
+	id, err := built.ConfigName()
+	return stella.Digest(id.String()), err
 }
 
 // Image builds the image. Without Config.Platform it is for this machine.
@@ -70,6 +94,7 @@ func (b Build) configure(file *v1.ConfigFile) error {
 	if err != nil {
 		return fmt.Errorf("build configuration: %w: %w", stella.ErrInvalid, err)
 	}
+	file.Created = v1.Time{Time: b.Created}
 	file.OS, file.Architecture, file.Variant = p.OS, p.Architecture, p.Variant
 	file.Config = v1.Config{
 		Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env, User: c.User, WorkingDir: c.WorkingDir, StopSignal: c.StopSignal,
@@ -96,7 +121,7 @@ func archive(files []File) ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, f := range files {
-		h := &tar.Header{Name: f.Name, Mode: f.Mode, Size: int64(len(f.Content)), Linkname: f.Link, Typeflag: tar.TypeReg}
+		h := &tar.Header{Name: f.Name, Mode: f.Mode, Size: int64(len(f.Content)), Linkname: f.Link, Typeflag: tar.TypeReg, Uid: f.UID, Gid: f.GID}
 		if h.Mode == 0 {
 			h.Mode = 0o755
 		}
