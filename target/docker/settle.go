@@ -31,7 +31,7 @@ func fillImage(c *container.Config, image imageFacts) {
 	}
 	c.User = cmp.Or(c.User, i.User)
 	c.WorkingDir = cleanDir(cmp.Or(c.WorkingDir, i.WorkingDir))
-	c.StopSignal = signalName(cmp.Or(c.StopSignal, i.StopSignal))
+	c.StopSignal = stopSignalOf(cmp.Or(c.StopSignal, i.StopSignal))
 	if i.Healthcheck == nil {
 		return
 	}
@@ -50,8 +50,8 @@ func fillImage(c *container.Config, image imageFacts) {
 	c.Healthcheck = &h
 }
 
-// signalName returns a signal by its name; the usual one is none.
-func signalName(s string) string {
+// stopSignalOf returns a signal by its name; the usual one is none.
+func stopSignalOf(s string) string {
 	s = strings.ToUpper(s)
 	if s == "" || s == "15" || s == "TERM" || s == "SIGTERM" {
 		return ""
