@@ -130,13 +130,29 @@ func nothingSeen(env stella.EnvName) Diff {
 	}
 }
 
-// policy is what the environment wants done about drift; empty where its file can
-// not be read.
-func (s *sight) policy() string {
-	if s.sc.branch.env == nil {
+// driftMode is what the environment wants done about drift; empty where its file
+// can not be read.
+func (sc *scene) driftMode() string {
+	if sc.branch.env == nil {
 		return ""
 	}
-	return s.sc.branch.env.Drift.Mode
+	return sc.branch.env.Drift.Mode
+}
+
+// underWay says who is at work on an environment; empty for nobody. What is half
+// changed has not drifted.
+func (e *Engine) underWay(sc *scene, now time.Time) string {
+	if busy := atWork(sc.book); busy != "" {
+		return busy
+	}
+	lock := sc.book.State.Lock
+	if lock == nil || lock.ByHand || sc.book.Lock(now) == nil {
+		return ""
+	}
+	if dead, _ := e.stale(sc.ledger, sc.name, lock); dead {
+		return ""
+	}
+	return fmt.Sprintf("locked by %s: %s", lock.Holder, lock.Purpose)
 }
 
 // sight compares an environment with the deployment in effect, where there is one
@@ -145,24 +161,18 @@ func (s *sight) policy() string {
 func (e *Engine) sight(ctx context.Context, sc *scene) *sight {
 	s := &sight{sc: sc, diff: nothingSeen(sc.name)}
 	s.diff.Sync = e.statusOf(sc).Sync
-	now := e.cfg.Now()
 	want, in, err := e.inEffect(ctx, sc)
 	s.diff.Against = in.ID
-	switch lock, stopped := sc.book.State.Lock, sc.book.State.Stopped; {
+	switch busy, stopped := e.underWay(sc, e.cfg.Now()), sc.book.State.Stopped; {
 	case errors.Is(err, errNothingInEffect):
 		s.diff.Notes = append(s.diff.Notes, "nothing was deployed yet: there is nothing that could drift")
 		return s
-	case atWork(sc.book) != "":
-		s.diff.Error = atWork(sc.book) + ": what is half changed has not drifted"
-		return s
-	case stopped != nil:
+	case stopped != nil && atWork(sc.book) == "":
 		s.diff.Notes = append(s.diff.Notes, stoppedWords(*stopped)+fmt.Sprintf("; run 'stella reconcile %s' to start it", sc.name))
 		return s
-	case lock != nil && !lock.ByHand && sc.book.Lock(now) != nil:
-		if dead, _ := e.stale(sc.ledger, sc.name, lock); !dead {
-			s.diff.Error = fmt.Sprintf("locked by %s: %s: what is half changed has not drifted", lock.Holder, lock.Purpose)
-			return s
-		}
+	case busy != "":
+		s.diff.Error = busy + ": what is half changed has not drifted"
+		return s
 	}
 	if err != nil {
 		s.diff.Error = err.Error()

@@ -28,6 +28,7 @@ type machine struct {
 	panics    string          // what has a defect: "open", "observe", "prepare" or "apply"
 	sick      map[string]bool // images, by digest, whose health check fails
 	failApply bool            // the next apply fails half way
+	failAfter bool            // the next apply does all and fails at its end
 	// failPrepare: the next preparation fails, and nothing was touched.
 	failPrepare bool
 	block       chan struct{} // Prepare waits for it
@@ -166,6 +167,10 @@ func (m *machine) Apply(_ context.Context, o stella.Order, report func(stella.Ac
 		m.since = time.Now()
 		m.do(a)
 		report(a, nil)
+	}
+	if m.failAfter {
+		m.failAfter = false
+		return errors.New("the answer was lost")
 	}
 	m.sticker = &o.Sticker
 	return nil

@@ -28,7 +28,7 @@ func (e *Engine) rememberDrift(ctx context.Context, s *sight) (drift.Turn, ledge
 	var turn drift.Turn
 	known := s.known(s.sc.book)
 	look := e.lookOf(s)
-	off := s.policy() == configrepo.DriftOff
+	off := s.sc.driftMode() == configrepo.DriftOff
 	if turn = drift.Follow(known, look); off || !turn.Changed(known) {
 		if e.overtookUnwritten(ctx, s) {
 			return turn, s.sc.book, errOvertaken
@@ -133,12 +133,23 @@ func (e *Engine) DriftHistory(ctx context.Context, env stella.EnvName) ([]stella
 	return b.Drift.History(), nil
 }
 
+// untold reports whether a deployment changed a target that it did not verify:
+// which of the findings there it ended, only a look can tell.
+func untold(d stella.Deployment) bool {
+	return slices.ContainsFunc(d.Targets, func(t stella.TargetResult) bool {
+		return t.Status == stella.TargetApplied || t.Status == stella.TargetFailed || t.Status == stella.TargetUnknown
+	})
+}
+
 // settles ends the findings that a deployment ended, once its outcome is in the
 // ledger. An outcome is recorded whatever becomes of this: what is not ended here
 // the next look ends.
 func (r *run) settles(ctx context.Context, before ledger.Book, d stella.Deployment) {
 	if r.scene.book.Drift.Count() == 0 {
 		return
+	}
+	if untold(d) {
+		return // what is written now would hide from the next look that this deployment was there
 	}
 	plan := r.plan
 	s := drift.Settlement{

@@ -92,25 +92,24 @@ func (e *Engine) keeping(s *sight) (*scene, verdict, string) {
 	case v.act == actNothing, v.act == actSettle:
 		return sc, heal, ""
 	case v.act == actStop && (v.sync == stella.Held || v.sync == stella.Invalid) && sc.book.State.Current != "":
-		return &scene{source: s.want, branch: sc.branch, ledger: sc.ledger, book: sc.book}, heal, ""
+		return sc.wanting(s.want), heal, ""
 	case v.act == actStop:
 		return nil, v, v.reason
 	}
 	return nil, v, v.reason + ": the next pass brings that, and what differs with it"
 }
 
-// keep heals an environment whose branch asks for what is held: what is in effect
-// must be kept, and stays what it is.
+// keep heals an environment whose branch asks for what is held, or for nothing
+// that can be read: what is in effect must be kept, and stays what it is.
 func (e *Engine) keep(ctx context.Context, sc *scene, held Outcome, req ReconcileRequest) (Outcome, error) {
-	if !req.Heal || held.Sync != stella.Held || sc.book.State.Current == "" {
+	if !req.Heal || held.Sync != stella.Held && held.Sync != stella.Invalid || sc.book.State.Current == "" {
 		return held, nil
 	}
 	want, in, err := e.inEffect(ctx, sc)
 	if err != nil {
 		return held, nil //nolint:nilerr // a held environment is not healed then: it says that it is held
 	}
-	kept := &scene{source: want, branch: sc.branch, ledger: sc.ledger, book: sc.book}
-	out, err := e.heal(ctx, kept, verdict{sync: held.Sync, kind: stella.KindHeal, restores: &in}, req)
+	out, err := e.heal(ctx, sc.wanting(want), verdict{sync: held.Sync, kind: stella.KindHeal, restores: &in}, req)
 	if err == nil && out.Nothing {
 		return held, nil
 	}
@@ -128,7 +127,7 @@ func (sc *scene) leaving(alone []drift.Flap) *scene {
 	}
 	src := *sc.source
 	src.alone = placesOf(alone)
-	left := &scene{source: &src, branch: sc.branch, ledger: sc.ledger, book: sc.book}
+	left := sc.wanting(&src)
 	if sc.branch == sc.source {
 		left.branch = &src
 	}

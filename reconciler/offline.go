@@ -114,7 +114,7 @@ func (e *Engine) planOffline(ctx context.Context, sc *scene, req RollbackRequest
 	why := intent{kind: stella.KindRollback, restores: good.ID, reason: req.Reason, scope: req.Scope, opts: req.Options, offline: &stella.OfflineRecord{
 		ID: "offline-" + nonce(), Actor: e.cfg.Actor, Reason: req.Reason, Incident: req.Incident, From: before.ID, Restores: good.ID, StartedAt: time.Now().UTC(),
 	}}
-	j, err := e.inspect(ctx, &scene{source: want, branch: sc.branch, ledger: sc.ledger, book: sc.book}, why, nil, nil)
+	j, err := e.inspect(ctx, sc.wanting(want), why, nil, nil)
 	if err != nil {
 		return nil, err
 	}

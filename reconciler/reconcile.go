@@ -61,10 +61,11 @@ func (e *Engine) pass(ctx context.Context, sc *scene, req ReconcileRequest) (Out
 		return out, lockedError(sc.name, *lock)
 	case actStop:
 		e.remember(ctx, sc, v, req)
+		out, err := e.keep(ctx, sc, out, req)
 		if v.sync == stella.Invalid {
-			return out, sc.invalid
+			err = errors.Join(sc.invalid, err) // also where what is in effect was healed
 		}
-		return e.keep(ctx, sc, out, req)
+		return out, err
 	case actNothing:
 		out.Deployment, out.Nothing = v.restores, true
 		if !req.Heal {

@@ -63,7 +63,7 @@ func (e *Engine) scan(ctx context.Context, env stella.EnvName) (Scan, error) {
 	}
 	s := &sight{sc: sc}
 	out.found(sc.book.Drift.Open, sc.book.Drift.Uncounted)
-	if out.Mode = s.policy(); out.Mode == configrepo.DriftOff {
+	if out.Mode = s.sc.driftMode(); out.Mode == configrepo.DriftOff {
 		out.Diff.Notes = append(out.Diff.Notes, "drift.mode is off: nothing was looked for")
 		return out, nil
 	}
@@ -72,7 +72,7 @@ func (e *Engine) scan(ctx context.Context, env stella.EnvName) (Scan, error) {
 		out.Diff.Error = err.Error()
 		return out, err
 	}
-	out.Mode, out.Diff = s.policy(), s.diff
+	out.Mode, out.Diff = s.sc.driftMode(), s.diff
 	out.found(turn.Open, turn.Uncounted)
 	out.Opened, out.Ended = append(out.Opened, turn.Opened...), append(out.Ended, turn.Ended...)
 	switch {

@@ -406,6 +406,37 @@ func TestAProtectedEnvironmentHealsAsItsFileSays(t *testing.T) {
 	}
 }
 
+// TestAPersonHealsWhatTheScheduleWould: files in Git that can not be read keep
+// nobody from putting back what is in effect; they are told of all the same.
+func TestAPersonHealsWhatTheScheduleWould(t *testing.T) {
+	w := drifting(t, "report")
+	gittest.Seed(t, w.bare, map[string]string{"envs/prod/app/release.yaml": "apiVersion: stella/v1\nkind: Release\nversion: [\n"})
+	w.kill("a")
+	out, err := w.Reconcile(t.Context(), reconciler.ReconcileRequest{Environment: prod, Heal: true})
+	if !errors.Is(err, stella.ErrInvalid) || out.Sync != stella.Invalid {
+		t.Errorf("%s, %v", out.Sync, err)
+	}
+	if out.Deployment == nil || out.Deployment.Kind != stella.KindHeal || out.Deployment.Status != stella.Succeeded || w.runs() != "aa" {
+		t.Errorf("%+v, runs %s", out.Deployment, w.runs())
+	}
+}
+
+// TestWhatAPartialDeploymentHealedDidNotGoAway: of a target that a deployment
+// changed and did not verify, the next look tells what became of its findings.
+func TestWhatAPartialDeploymentHealedDidNotGoAway(t *testing.T) {
+	w := drifting(t, "report")
+	w.tamper("a", "user", "root")
+	w.tamper("b", "user", "root")
+	w.scan()
+	w.machines["b"].failAfter = true
+	out, err := w.Reconcile(t.Context(), reconciler.ReconcileRequest{Environment: prod, Heal: true})
+	if err != nil || out.Deployment.Status != stella.Failed {
+		t.Fatalf("%+v, %v", out.Deployment, err)
+	}
+	w.scan()
+	w.wantHistoryOfDrift("b service/web/user extra healed; a service/web/user extra healed")
+}
+
 func TestAHealThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
 	t.Run("before it touched anything", func(t *testing.T) {
 		w := drifting(t, "heal")

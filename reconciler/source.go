@@ -260,7 +260,12 @@ type scene struct {
 
 // asBranch is the scene without its pin: what the branch asks for is wanted.
 func (sc *scene) asBranch() *scene {
-	return &scene{source: sc.branch, branch: sc.branch, ledger: sc.ledger, book: sc.book}
+	return sc.wanting(sc.branch)
+}
+
+// wanting is the scene in which something else is what is wanted.
+func (sc *scene) wanting(src *source) *scene {
+	return &scene{source: src, branch: sc.branch, ledger: sc.ledger, book: sc.book}
 }
 
 // look fetches and reads one environment and its ledger. Invalid files are not

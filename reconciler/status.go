@@ -38,7 +38,7 @@ func (e *Engine) comparable(ctx context.Context, sc *scene) *scene {
 	if err != nil {
 		return sc
 	}
-	return &scene{source: in, branch: sc.branch, ledger: sc.ledger, book: sc.book}
+	return sc.wanting(in)
 }
 
 // statusOf is what Git and the ledger say.
@@ -53,7 +53,7 @@ func (e *Engine) statusOf(sc *scene) EnvironmentStatus {
 	st := EnvironmentStatus{
 		Environment: sc.name, Sync: v.sync, Health: sc.knownHealth(), Reason: v.reason,
 		SeenCommit: string(sc.branch.commit), FetchedAt: sc.at.UTC(), Desired: sc.summary(), Lock: lock, Holds: []stella.Hold{},
-		Drift: DriftSummary{Count: s.Drifted, Since: s.DriftSince, Mode: (&sight{sc: sc}).policy(), Flapping: len(e.flaps(sc.book))}, Ready: readiness(sc.book), Targets: []TargetStatus{},
+		Drift: DriftSummary{Count: s.Drifted, Since: s.DriftSince, Mode: sc.driftMode(), Flapping: len(e.flaps(sc.book))}, Ready: readiness(sc.book), Targets: []TargetStatus{},
 	}
 	if frozen {
 		st.Reason = fmt.Sprintf("frozen by %s until %s: %s", lock.Holder, lock.ExpiresAt.UTC().Format(time.RFC3339), lock.Purpose)
@@ -148,10 +148,11 @@ func (e *Engine) observe(ctx context.Context, sc *scene, st *EnvironmentStatus) 
 }
 
 // driftNow counts what differs from the deployment in effect on the targets that
-// answered. Of the others it counts what is known.
+// answered. Of the others it counts what is known, and so it does of all while
+// nobody can speak of drift.
 func (e *Engine) driftNow(ctx context.Context, sc *scene, sv *survey, d *DriftSummary) {
 	want, _, err := e.inEffect(ctx, sc)
-	if err != nil {
+	if err != nil || sc.book.State.Stopped != nil || e.underWay(sc, sv.at) != "" {
 		return
 	}
 	d.Count = 0

@@ -84,3 +84,15 @@ func TestAStopThatWasCutOffIsRemembered(t *testing.T) {
 		})
 	}
 }
+
+// TestAStatusSaysNoDriftOfWhatWasStopped: what was stopped on purpose has not
+// drifted, in the status as in a look.
+func TestAStatusSaysNoDriftOfWhatWasStopped(t *testing.T) {
+	w := drifting(t, "report")
+	if err := w.Stop(t.Context(), prod, reconciler.Options{Reason: "the night"}); err != nil {
+		t.Fatal(err)
+	}
+	if d := w.status().Drift; d.Count != 0 || d.Since != nil {
+		t.Errorf("the status says %+v", d)
+	}
+}
