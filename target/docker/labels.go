@@ -8,6 +8,7 @@ const (
 	labelResource    = "stella.resource"   // "service/web"
 	labelSpec        = "stella.spec"       // what was asked for, as JSON; without contents of files and values of variables
 	labelSpecDigest  = "stella.digest"     // drift.Digest of the resource's fields without secrets: equal fields, equal container
+	labelImage       = "stella.image"      // id of the image that the reference stood for when it was made
 	labelFence       = "stella.fence"      // the fence under which it was made
 	labelDeployment  = "stella.deployment" // likewise
 	labelRelease     = "stella.release"

@@ -1,0 +1,120 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/safe"
+)
+
+// How long a call of the engine's API may take before the engine counts as gone.
+// A busy machine takes seconds to start a container.
+const (
+	callTime  = 30 * time.Second
+	startTime = 2 * time.Minute
+)
+
+// errSilent is why a call was given up.
+var errSilent = fmt.Errorf("%w: the engine did not answer in time", stella.ErrUnreachable)
+
+// within bounds one call.
+func (d *Docker) within(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, most, errSilent)
+}
+
+// fault gives an error of the client its class, with the engine's words made
+// harmless. It is idempotent.
+func fault(err error) error {
+	if err == nil || classified(err) {
+		return err
+	}
+	text := safe.Clip(safe.Line(strings.TrimPrefix(err.Error(), "Error response from daemon: ")), 400)
+	class := classOf(err)
+	if class == nil {
+		return errors.New("engine: " + text)
+	}
+	out := fmt.Errorf("%w: engine: %s", class, text)
+	if isFull(err) {
+		return stella.WithHint(out, "make room where the engine keeps its images, for example with 'docker image prune'")
+	}
+	return out
+}
+
+func classOf(err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), client.IsErrConnectionFailed(err), cerrdefs.IsUnavailable(err):
+		return stella.ErrUnreachable
+	case isFull(err):
+		return stella.ErrRefused
+	case cerrdefs.IsNotFound(err):
+		return stella.ErrNotFound
+	case cerrdefs.IsConflict(err):
+		return stella.ErrConflict
+	case cerrdefs.IsInvalidArgument(err):
+		return stella.ErrInvalid
+	case cerrdefs.IsUnauthorized(err), cerrdefs.IsPermissionDenied(err):
+		return stella.ErrDenied
+	case cerrdefs.IsNotImplemented(err):
+		return stella.ErrUnsupported
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	}
+	return nil
+}
+
+// isFull reports whether the engine's disk is full. The API has no code for it.
+func isFull(err error) bool { return strings.Contains(err.Error(), "no space left on device") }
+
+func classified(err error) bool {
+	for _, class := range []error{
+		stella.ErrInvalid, stella.ErrNotFound, stella.ErrUnreachable, stella.ErrDenied, stella.ErrConflict, stella.ErrFenced,
+		stella.ErrRefused, stella.ErrUnhealthy, stella.ErrTampered, stella.ErrTimeout, stella.ErrUnsupported,
+	} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Docker) list(ctx context.Context, f client.Filters) ([]container.Summary, error) {
+	ctx, cancel := d.within(ctx, callTime)
+	defer cancel()
+	res, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: f})
+	return res.Items, fault(err)
+}
+
+// inspect returns nil for a container that is not there.
+func (d *Docker) inspect(ctx context.Context, id string) (*container.InspectResponse, error) {
+	ctx, cancel := d.within(ctx, callTime)
+	defer cancel()
+	res, err := d.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if cerrdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fault(err)
+	}
+	return &res.Container, nil
+}
+
+// removeContainer ends and removes a container; one that is gone is fine.
+func (d *Docker) removeContainer(ctx context.Context, id, name string) error {
+	return d.effect("remove", name, func() error {
+		ctx, cancel := d.within(ctx, startTime)
+		defer cancel()
+		_, err := d.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true})
+		if cerrdefs.IsNotFound(err) {
+			return nil
+		}
+		return fault(err)
+	})
+}

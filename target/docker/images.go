@@ -1,0 +1,87 @@
+package docker
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	cerrdefs "github.com/containerd/errdefs"
+
+	"github.com/stella-ops/stella"
+)
+
+// imageCache keeps what images say, by id: an image does not change. Names come
+// and go, so it is emptied whenever images are fetched.
+type imageCache struct {
+	mu    sync.Mutex
+	facts map[string]imageFacts
+}
+
+func newImageCache() *imageCache { return &imageCache{facts: map[string]imageFacts{}} }
+
+func (c *imageCache) get(id string) (imageFacts, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, ok := c.facts[id]
+	return f, ok
+}
+
+func (c *imageCache) put(id string, f imageFacts) {
+	const most = 1000
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.facts) > most {
+		clear(c.facts)
+	}
+	c.facts[id] = f
+}
+
+func (c *imageCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.facts)
+}
+
+// image inspects an image by id. One that is gone, though a container is made of
+// it, says nothing.
+func (d *Docker) image(ctx context.Context, id string) (imageFacts, error) {
+	if f, ok := d.images.get(id); ok {
+		return f, nil
+	}
+	f, found, err := d.findImage(ctx, id)
+	if err != nil || !found {
+		return imageFacts{id: id}, err
+	}
+	d.images.put(id, f)
+	return f, nil
+}
+
+// findImage inspects an image by id or name.
+func (d *Docker) findImage(ctx context.Context, ref string) (f imageFacts, found bool, err error) {
+	ctx, cancel := d.within(ctx, callTime)
+	defer cancel()
+	res, err := d.api.ImageInspect(ctx, ref)
+	if cerrdefs.IsNotFound(err) {
+		return imageFacts{}, false, nil
+	}
+	if err != nil {
+		return imageFacts{}, false, fault(err)
+	}
+	f = imageFacts{id: res.ID, digests: res.RepoDigests}
+	if res.Config != nil {
+		f.config = *res.Config
+	}
+	return f, true, nil
+}
+
+// byDigest is the name by which an engine knows exactly one image.
+func byDigest(a stella.Artifact) string {
+	a.Tag = ""
+	return a.String()
+}
+
+// has finds an image that the engine knows by its digest.
+func (d *Docker) has(ctx context.Context, a stella.Artifact) (imageFacts, bool, error) {
+	f, found, err := d.findImage(ctx, byDigest(a))
+	return f, found && slices.Contains(f.digests, byDigest(a)), err
+}
