@@ -144,3 +144,18 @@ func running(t *testing.T, d *dockertest.Daemon, id string) {
 		return err == nil && c.Container.State.Running
 	})
 }
+
+func TestComposeWorksWithTheEngine(t *testing.T) {
+	t.Parallel()
+	d := dockertest.Engine(t)
+	dir := t.TempDir()
+	image := dockertest.Image(t, "1.0.0")
+	if err := os.WriteFile(dir+"/compose.yaml", []byte("services: {web: {image: \""+image.String()+"\"}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.Compose(t, dir, "-p", "composed", "up", "-d")
+	if ps := d.Compose(t, dir, "-p", "composed", "ps"); !strings.Contains(ps, "composed-web-1") {
+		t.Errorf("ps shows\n%s", ps)
+	}
+	d.Compose(t, dir, "-p", "composed", "down", "-t", "1")
+}

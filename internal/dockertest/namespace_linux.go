@@ -3,6 +3,7 @@ package dockertest
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -45,20 +46,16 @@ func Main(m *testing.M) int { return Run(m.Run) }
 // Run is Main for a TestMain that has something to do before its tests; run is
 // called within the namespaces.
 func Run(run func() int) int {
-	role, _ := os.LookupEnv(roleVariable)
-	dir, _ := os.LookupEnv(dirVariable)
-	switch role {
-	case roleReaper:
-		return reap()
-	case roleTests:
-		// What the tests start is none of this.
-		_ = errors.Join(os.Unsetenv(roleVariable), os.Unsetenv(dirVariable))
-		suite.dir = dir
-		return run()
+	if code, done := asToldInside(run); done {
+		return code
 	}
 	err := available()
 	if err == nil {
-		return supervise()
+		code, err := supervise(os.Args[1:], os.NewFile(1, "stdout"), os.NewFile(2, "stderr"))
+		if err != nil {
+			complain("%v", err)
+		}
+		return code
 	}
 	suite.missing = err
 	demand, _ := os.LookupEnv(Demand)
@@ -68,6 +65,54 @@ func Run(run func() int) int {
 	}
 	complain("ALL TESTS THAT NEED A CONTAINER ENGINE ARE SKIPPED: %v", err)
 	return run()
+}
+
+// asToldInside runs what a process of the namespaces is there for; false where
+// this is none.
+func asToldInside(run func() int) (code int, done bool) {
+	role, _ := os.LookupEnv(roleVariable)
+	dir, _ := os.LookupEnv(dirVariable)
+	switch role {
+	case roleReaper:
+		return reap(), true
+	case roleTests:
+		// What the tests start is none of this.
+		_ = errors.Join(os.Unsetenv(roleVariable), os.Unsetenv(dirVariable))
+		suite.dir = dir
+		return run(), true
+	}
+	return 0, false
+}
+
+// RunBoth is Run for a package whose tests run where they are, on the machine's
+// network. One of them calls [Inside] for those that need an engine.
+func RunBoth(run func() int) int {
+	if code, done := asToldInside(run); done {
+		return code
+	}
+	suite.missing = errOutside
+	return run()
+}
+
+var errOutside = errors.New("outside of the namespaces")
+
+// Within reports whether this test binary runs in the namespaces.
+func Within() bool { return suite.dir != "" }
+
+// Inside runs this test binary again in the namespaces, with arguments like
+// "-test.run=^TestX$", and fails with it. More variables go to its environment.
+func Inside(t *testing.T, args []string, env ...string) {
+	t.Helper()
+	if err := available(); err != nil {
+		if demand, _ := os.LookupEnv(Demand); demand == "1" {
+			t.Fatalf("no container engine, and %s=1 demands one: %v", Demand, err)
+		}
+		t.Skipf("SKIPPED, no container engine: %v", err)
+	}
+	code, err := supervise(args, t.Output(), t.Output(), env...)
+	if err != nil || code != 0 {
+		t.Fatalf("inside: exit code %d, %v", code, err)
+	}
 }
 
 func complain(format string, args ...any) {
@@ -97,41 +142,40 @@ func lookPath(name string) (string, error) {
 
 // supervise runs the test binary in its namespaces and takes away what it left,
 // also what earlier ones left that were killed.
-func supervise() int {
+func supervise(args []string, stdout, stderr io.Writer, env ...string) (code int, err error) {
 	clearLeftovers()
 	dir, err := os.MkdirTemp("", prefix)
 	if err != nil {
-		complain("%v", err)
-		return 1
+		return 1, err
 	}
 	lock, err := lockDir(dir)
 	if err != nil {
-		complain("%v", err)
-		return 1
+		return 1, err
 	}
 	defer func() {
 		removeDir(dir)
 		_ = lock.Close()
 	}()
-	code, err := runNamespaced(dir)
-	if err != nil {
-		complain("start in namespaces of its own: %v", err)
-		return 1
-	}
-	return code
-}
-
-// runNamespaced runs the reaper until it ends.
-func runNamespaced(dir string) (code int, err error) {
-	// The death signal is sent when the thread ends that started the child.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	cmd := itself(roleReaper)
-	cmd.Env = append(cmd.Env, dirVariable+"="+dir)
+	cmd := exec.Command("/proc/self/exe", args...) //nolint:noctx // ends by itself, with its tests
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.NewFile(0, "stdin"), stdout, stderr
+	cmd.Env = append(append(os.Environ(), env...), roleVariable+"="+roleReaper, dirVariable+"="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
 		Pdeathsig:  syscall.SIGKILL,
 	}
+	code, err = runNamespaced(cmd)
+	if err != nil {
+		return 1, fmt.Errorf("run in namespaces of its own: %w", err)
+	}
+	return code, nil
+}
+
+// runNamespaced runs the reaper until it ends.
+func runNamespaced(cmd *exec.Cmd) (code int, err error) {
+	// The death signal is sent when the thread ends that started the child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
@@ -144,15 +188,6 @@ func runNamespaced(dir string) (code int, err error) {
 		}
 	}()
 	return exitCode(cmd.Wait())
-}
-
-// itself is the test binary with its arguments, in a role.
-func itself(role string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // the tests end it
-	cmd.Args[0] = os.Args[0]
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.NewFile(0, "stdin"), os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
-	cmd.Env = append(os.Environ(), roleVariable+"="+role)
-	return cmd
 }
 
 func exitCode(err error) (int, error) {

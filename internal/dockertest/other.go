@@ -34,6 +34,21 @@ func Run(run func() int) int {
 	return run()
 }
 
+// RunBoth runs tests.
+func RunBoth(run func() int) int { return run() }
+
+// Within is false.
+func Within() bool { return false }
+
+// Inside skips the test, or fails it where engines are demanded.
+func Inside(t *testing.T, _ []string, _ ...string) {
+	t.Helper()
+	if demand, _ := os.LookupEnv(Demand); demand == "1" {
+		t.Fatal("engines run on Linux only")
+	}
+	skip(t)
+}
+
 func skip(t testing.TB) {
 	t.Helper()
 	t.Skip("SKIPPED, no container engine: they run on Linux only")
@@ -90,3 +105,6 @@ func (*Daemon) Resume(testing.TB) {}
 
 // Serve does nothing.
 func (d *Daemon) Serve(testing.TB, string, ...string) *Daemon { return d }
+
+// Compose returns nothing.
+func (*Daemon) Compose(testing.TB, string, ...string) string { return "" }
