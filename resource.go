@@ -172,6 +172,7 @@ const (
 // Order is what a target is told to do: the actions of one deployment, in plan
 // order, under a fence.
 type Order struct {
+	Kind    Kind     // of the deployment: which jobs belong to it
 	Fence   int64    // a target refuses one lower than it has seen, with ErrFenced
 	Actions []Action // in the order to carry them out
 	Sticker Sticker  // what the target will be once all actions took effect

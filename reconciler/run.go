@@ -266,7 +266,7 @@ func (r *run) apply(ctx context.Context, name string) error {
 	site := r.survey.site(name)
 	part := r.plan.target(name)
 	want, _ := r.scene.desired.Target(name)
-	order := stella.Order{Fence: r.dep.Fence, Actions: part.Actions, Desired: want, Sticker: r.sticker(name)}
+	order := stella.Order{Kind: r.dep.Kind, Fence: r.dep.Fence, Actions: part.Actions, Desired: want, Sticker: r.sticker(name)}
 	err := r.step(ctx, stella.StepApply, name, stepTimeout, func(ctx context.Context) (map[string]any, error) {
 		r.setTarget(name, stella.TargetApplied, nil, nil) // whatever happens from here on, it was touched
 		err := site.target.Apply(ctx, order, func(a stella.Action, err error) {

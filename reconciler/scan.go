@@ -33,6 +33,15 @@ type Scan struct {
 	// heal, or why nothing was recorded; empty where neither is so.
 	NotHealed string    `json:"notHealed"`
 	NextHeal  time.Time `json:"nextHeal"` // when the limits allow the next try; zero for now, or never by itself
+	// Causes says of opened findings what happened there, as far as their targets
+	// can tell: for a log, by the place of the finding.
+	Causes map[Spot][]string `json:"-"`
+}
+
+// Spot is a resource on a target.
+type Spot struct {
+	Target   string
+	Resource stella.ResourceID
 }
 
 // Flapping is a resource that somebody changes back as often as it is healed.
@@ -75,6 +84,7 @@ func (e *Engine) scan(ctx context.Context, env stella.EnvName) (Scan, error) {
 	out.Mode, out.Diff = s.sc.driftMode(), s.diff
 	out.found(turn.Open, turn.Uncounted)
 	out.Opened, out.Ended = append(out.Opened, turn.Opened...), append(out.Ended, turn.Ended...)
+	out.Causes = e.causes(ctx, s, turn.Opened)
 	switch {
 	case s.want == nil:
 		out.NotHealed = cmp.Or(append(slices.Clone(s.diff.Notes), s.diff.Error)...)
@@ -147,6 +157,27 @@ func (e *Engine) suspects(ctx context.Context, s *site, f stella.DriftFinding) [
 	}
 	return out
 }
+
+// causes asks the targets what happened where findings were opened, at most
+// maxCauses times.
+func (e *Engine) causes(ctx context.Context, s *sight, opened []stella.DriftFinding) map[Spot][]string {
+	out := map[Spot][]string{}
+	if s.survey == nil {
+		return out
+	}
+	for _, f := range opened {
+		at := Spot{f.Target, f.Resource}
+		if _, asked := out[at]; asked || len(out) >= maxCauses {
+			continue
+		}
+		out[at] = e.suspects(ctx, s.survey.site(f.Target), f)
+	}
+	return out
+}
+
+// maxCauses is of how many places it is asked what happened there: where more
+// differ at once, the first say it.
+const maxCauses = 5
 
 // The bounds of what a target says: how many lines are handed on, and how long
 // each is.

@@ -165,7 +165,7 @@ func troubles(live stella.State, changes []stella.Change) string {
 		switch {
 		case none[stella.ResourceID("service/"+c.Name)]:
 		case c.State == stella.RunMissing && c.Desired == "":
-		case c.State == stella.RunExited && c.Detail == completed:
+		case c.State == stella.RunExited && (c.Detail == completed || c.Detail == notDue):
 		case c.State != stella.RunRunning:
 			return strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", c.Name, c.State, c.Detail), ": ")
 		case c.Health == stella.RunHealthUnhealthy, c.Health == stella.RunHealthStarting:
@@ -189,6 +189,9 @@ func unminded(changes []stella.Change) map[stella.ResourceID]bool {
 
 // completed is what a driver says of a one-shot that ended as it should.
 const completed = "completed"
+
+// notDue is what a driver says of a job that had no reason to run yet.
+const notDue = "not due"
 
 // running is component → digest of what a target was observed to run.
 func running(live stella.State) map[string]string {

@@ -172,6 +172,10 @@ func (d *daemon) tell(ctx context.Context, j job, s seen) {
 		log.InfoContext(ctx, "scan for drift: all targets can be read again")
 	}
 	for _, f := range s.Opened {
+		log := log
+		if causes := s.Causes[reconciler.Spot{Target: f.Target, Resource: f.Resource}]; len(causes) > 0 {
+			log = log.With("cause", causes[0])
+		}
 		log.WarnContext(ctx, "drift", "target", f.Target, "resource", f.Resource, "path", f.Path, "class", f.Class, "severity", f.Severity)
 	}
 	for _, f := range s.Ended {
