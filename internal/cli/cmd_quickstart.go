@@ -58,5 +58,5 @@ func (o *quickstartOptions) open(ctx context.Context, q quickstart.Opening) (*re
 	if err != nil {
 		return nil, nil, err
 	}
-	return w.engine, w.repo.Close, nil
+	return w.engine, w.close, nil
 }

@@ -68,7 +68,7 @@ func (o *serveOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	a.session = &session{engine: w.engine, protected: w.protected, close: w.repo.Close}
+	a.session = &session{engine: w.engine, protected: w.protected, close: w.close}
 	repo, err := a.repository()
 	if err != nil {
 		return err

@@ -8,7 +8,10 @@ import (
 	"strings"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/configrepo"
+	engines "github.com/stella-ops/stella/internal/engine"
 	"github.com/stella-ops/stella/reconciler"
+	"github.com/stella-ops/stella/target/docker"
 	"github.com/stella-ops/stella/target/host"
 )
 
@@ -16,6 +19,7 @@ import (
 type targets struct {
 	roots      []string // that a host target may lie below
 	executable string
+	engines    *engines.Pool
 	log        *slog.Logger
 }
 
@@ -27,10 +31,33 @@ func (t *targets) Open(ctx context.Context, spec reconciler.TargetSpec) (reconci
 	case spec.Target.Host != nil:
 		return t.host(ctx, spec)
 	case spec.Target.Docker != nil:
-		err := fmt.Errorf("target %s: docker: %w by this version", spec.Target.Name, stella.ErrUnsupported)
-		return nil, stella.WithHint(err, "use 'host: {root: …}' for the target; container engines come in a later version")
+		return t.docker(ctx, spec)
 	}
 	return nil, fmt.Errorf("target %s: %w: has no driver", spec.Target.Name, stella.ErrInvalid)
+}
+
+func (t *targets) docker(ctx context.Context, spec reconciler.TargetSpec) (reconciler.Target, error) {
+	where, rollout := spec.Target.Docker, spec.Environment.Rollout
+	api, err := t.engines.Open(ctx, engines.Address{Host: where.Host, Context: where.Context, TLS: where.TLS})
+	if err != nil {
+		return nil, err
+	}
+	c := docker.Config{
+		Environment: spec.Environment.Name, Name: spec.Target.Name, Project: where.Project, Engine: api, Machine: spec.Machine,
+		DiscardPrevious: !rollout.KeepPrevious, StartFirst: rollout.UpdateOrder == configrepo.StartFirst, Logger: t.log,
+	}
+	if credentials, ok := spec.Artifacts.(docker.Credentials); ok {
+		c.Credentials = credentials
+	}
+	d, err := docker.Open(ctx, c)
+	if err != nil {
+		return nil, engines.Explain(err)
+	}
+	target, ok := any(d).(reconciler.Target)
+	if !ok {
+		return nil, fmt.Errorf("target %s: docker: %w by this version", spec.Target.Name, stella.ErrUnsupported)
+	}
+	return target, nil
 }
 
 func (t *targets) host(ctx context.Context, spec reconciler.TargetSpec) (reconciler.Target, error) {

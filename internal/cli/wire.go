@@ -11,6 +11,7 @@ import (
 	"github.com/stella-ops/stella/artifact"
 	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/durable"
+	engines "github.com/stella-ops/stella/internal/engine"
 	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/ledger"
 	"github.com/stella-ops/stella/reconciler"
@@ -32,7 +33,12 @@ type wired struct {
 	engine *reconciler.Engine
 	repo   *git.Repo
 	state  string // directory of this repository's state
+
+	engines *engines.Pool
 }
+
+// close ends what the engine was made of.
+func (w *wired) close() error { return errors.Join(w.engines.Close(), w.repo.Close()) }
 
 // openRepository opens the config repository that the command line, the
 // environment or the working directory names. It reads nothing from it yet.
@@ -41,7 +47,7 @@ func (a *App) openRepository(ctx context.Context, notify func(reconciler.Event))
 	if err != nil {
 		return nil, err
 	}
-	return &session{engine: w.engine, protected: w.protected, close: w.repo.Close}, nil
+	return &session{engine: w.engine, protected: w.protected, close: w.close}, nil
 }
 
 // wireHere wires an engine for the repository of this command line.
@@ -79,10 +85,11 @@ func (a *App) wire(ctx context.Context, w wiring) (*wired, error) {
 	}
 	me := repo.Identity(ctx)
 	actor := fmt.Sprintf("%s <%s>", me.Name, me.Email)
+	pool := engines.NewPool(engines.Config{Getenv: a.process.Getenv})
 	engine := reconciler.New(reconciler.Config{
 		Repo: repo,
 		Targets: &targets{
-			roots: w.roots, executable: executable, log: w.log,
+			roots: w.roots, executable: executable, engines: pool, log: w.log,
 		},
 		Artifacts: func(p *configrepo.Project) reconciler.Artifacts { return a.registries(p, w.log) },
 		Ledger: func(prefix string) *ledger.Ledger {
@@ -93,7 +100,7 @@ func (a *App) wire(ctx context.Context, w wiring) (*wired, error) {
 		Journals: filepath.Join(w.state, "journals"),
 		Actor:    actor, Alone: true, Identity: me, Version: a.version(), Logger: w.log, Notify: w.notify,
 	})
-	return &wired{engine: engine, repo: repo, state: w.state}, nil
+	return &wired{engine: engine, repo: repo, state: w.state, engines: pool}, nil
 }
 
 // registries is the client for the registries of a project.
