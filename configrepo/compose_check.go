@@ -59,6 +59,14 @@ type checker struct {
 	allowed []string                         // the app's and the shared directories; "" allows the whole tree
 	read    func(path string) ([]byte, bool) // a file below those
 	vars    expander
+	// engine is set where a target is an engine: then paths of its machine and
+	// mounts by options of a volume are left to the policy, which sees them
+	// rendered.
+	engine bool
+	// secrets are the files of the environment's secrets directory that can be
+	// read, by path; secretsDir is empty where an app has none.
+	secrets    SecretFiles
+	secretsDir string
 
 	docs     map[string]*document      // read before, also for other variables
 	sources  map[string]*composeSource // by path and base
@@ -160,9 +168,13 @@ func (c *checker) checkLoaded(s *composeSource) {
 			for i, n := range items(f.value) {
 				c.include(s, n, fmt.Sprintf("include[%d]", i))
 			}
-		case "configs", "secrets":
+		case "configs":
 			for _, one := range fields(f.value) {
-				c.content(s, one.value, joinField(f.key.Value, one.key.Value))
+				c.content(s, one.value, joinField("configs", one.key.Value))
+			}
+		case "secrets":
+			for _, one := range fields(f.value) {
+				c.secret(s, one.value, joinField("secrets", one.key.Value))
 			}
 		case "volumes":
 			for _, one := range fields(f.value) {
@@ -230,6 +242,9 @@ func (c *checker) content(s *composeSource, n *yaml.Node, field string) {
 
 // volume refuses a named volume that is a bind mount in disguise.
 func (c *checker) volume(s *composeSource, n *yaml.Node, field string) {
+	if c.engine {
+		return
+	}
 	opts := child(n, "driver_opts")
 	options, device := c.text(child(opts, "o")), c.text(child(opts, "device"))
 	bind := slices.ContainsFunc(strings.Split(options, ","), func(o string) bool {

@@ -26,6 +26,8 @@ type model struct {
 	nets    map[string]map[string]any
 	sources []*composeSource
 	vars    map[string]string
+
+	profiles []string // that are enabled
 }
 
 // scratch is the private directory that the loader reads: nothing is in it but
@@ -90,7 +92,7 @@ func (s *scratch) rel(abs string) (name string, ok bool) {
 
 // load reads the checked files of an app. What the loader does not accept is
 // returned as Problems.
-func (s *scratch) load(ctx context.Context, app string, sources []*composeSource, vars map[string]string) (*model, error) {
+func (s *scratch) load(ctx context.Context, app string, sources []*composeSource, vars map[string]string, profiles []string) (*model, error) {
 	for _, one := range sources {
 		if err := s.add(one.doc.path, one.doc.clean); err != nil {
 			return nil, err
@@ -102,7 +104,7 @@ func (s *scratch) load(ctx context.Context, app string, sources []*composeSource
 		ConfigFiles: []types.ConfigFile{{Filename: filepath.Join(dir, composeFile), Content: sources[0].doc.clean}},
 		Environment: maps.Clone(vars),
 	}
-	m := &model{sources: sources, vars: vars}
+	m := &model{sources: sources, vars: vars, profiles: profiles}
 	err := guard(func() error { return m.load(ctx, details) })
 	if err != nil {
 		problems := s.loaderProblems(sources, err)
@@ -145,6 +147,7 @@ func (m *model) load(ctx context.Context, details types.ConfigDetails) error {
 	opts := loader.ToOptions(&details, []func(*loader.Options){func(o *loader.Options) {
 		o.SkipResolveEnvironment = true // by us, without reading the process or the disk
 		o.SkipResolveLabels = true
+		o.Profiles = m.profiles
 	}})
 	opts.SetProjectName("app", true)
 	m.project, err = loader.ModelToProject(full, opts, details)

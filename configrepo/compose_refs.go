@@ -112,14 +112,20 @@ func (c *checker) environment(s *composeSource, n *yaml.Node, field string) {
 // mount checks where a bind mount comes from.
 func (c *checker) mount(s *composeSource, n *yaml.Node, field string) {
 	if n.Kind == yaml.MappingNode {
-		if c.text(child(n, "type")) == "bind" {
+		if c.text(child(n, "type")) == "bind" && !c.ofMachine(c.text(child(n, "source"))) {
 			c.referenceIfSet(s, child(n, "source"), field+".source")
 		}
 		return
 	}
-	if v, err := format.ParseVolume(c.text(n)); err == nil && v.Type == types.VolumeTypeBind {
+	if v, err := format.ParseVolume(c.text(n)); err == nil && v.Type == types.VolumeTypeBind && !c.ofMachine(v.Source) {
 		c.place(s, n, field, v.Source)
 	}
+}
+
+// ofMachine reports whether a bind mount is of a path of an engine's machine,
+// which the policy looks at.
+func (c *checker) ofMachine(source string) bool {
+	return c.engine && strings.HasPrefix(source, "/") && !strings.ContainsAny(source, "\\\x00")
 }
 
 // extendsFile follows the file that a service extends from.

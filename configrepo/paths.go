@@ -27,6 +27,15 @@ func AppPath(p *Project, name stella.EnvName) string {
 	return path.Join(EnvironmentDir(p, name), "app")
 }
 
+// secretsName is the directory of an environment's secrets, beside its app.
+const secretsName = "secrets"
+
+// SecretsPath returns the directory of an environment's secrets: not rolled
+// back, since an old release runs with today's.
+func SecretsPath(p *Project, name stella.EnvName) string {
+	return path.Join(EnvironmentDir(p, name), secretsName)
+}
+
 // ReleasePath returns the path of an environment's release.yaml.
 func ReleasePath(p *Project, name stella.EnvName) string {
 	return path.Join(AppPath(p, name), "release.yaml")

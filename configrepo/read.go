@@ -41,8 +41,15 @@ func readEnvironment(ctx context.Context, t Tree, p *Project, name stella.EnvNam
 	if err := checkEnvName(name); err != nil {
 		return nil, nil, err
 	}
-	return readKind(ctx, t, EnvironmentPath(p, name), environmentShape(p, name),
+	e, doc, err := readKind(ctx, t, EnvironmentPath(p, name), environmentShape(p, name),
 		func(doc *strictyaml.Doc, e *Environment) error { return checkShared(ctx, t, p, doc, e) })
+	if err != nil {
+		return nil, nil, err
+	}
+	if e.Secrets, err = readSecrets(ctx, t, SecretsPath(p, name)); err != nil {
+		return nil, nil, err
+	}
+	return e, doc, nil
 }
 
 // ReadRelease reads an environment's release.yaml. A component without a digest

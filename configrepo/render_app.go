@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -28,6 +29,7 @@ type renderer struct {
 	e       *Environment
 	release *ReleaseFile
 	app     string // directory
+	engine  bool   // a target is a container engine
 	files   map[string][]byte
 	scratch *scratch
 
@@ -50,6 +52,7 @@ func newRenderer(p *Project, e *Environment, r *ReleaseFile, files []File, s *sc
 	for _, f := range files {
 		re.files[f.Path] = f.Content
 	}
+	re.engine = slices.ContainsFunc(e.Targets, func(t Target) bool { return t.Docker != nil })
 	return re
 }
 
@@ -85,11 +88,12 @@ func (r *renderer) render(ctx context.Context) (*Desired, error) {
 	return d, d.sum()
 }
 
-// sum sets the digest.
+// sum sets the digest. Values of secrets are no part of it: it is recorded, and
+// an old release runs with today's secrets.
 func (d *Desired) sum() error {
 	values := make([]any, 0, len(d.Targets))
 	for _, t := range d.Targets {
-		values = append(values, map[string]any{"target": t.Name, "resources": t.State.Resources})
+		values = append(values, map[string]any{"target": t.Name, "resources": withoutSecrets(t.State.Resources)})
 	}
 	var err error
 	if d.Digest, err = drift.Digest(values...); err != nil {
@@ -152,7 +156,8 @@ func (r *renderer) found() error {
 // for what is wrong with it: other variables may tell of more.
 func (r *renderer) load(ctx context.Context, vars map[string]string) (*model, error) {
 	c := newChecker(r.app, r.e.Shared, r.read, newExpander(lookupIn(vars)))
-	c.docs = r.docs
+	c.docs, c.engine = r.docs, r.engine
+	c.secrets, c.secretsDir = r.e.Secrets, path.Join(path.Dir(r.app), secretsName)
 	c.check()
 	r.nodes += c.work
 	r.bytes += maxExpandedBytes - *c.vars.budget
@@ -165,7 +170,7 @@ func (r *renderer) load(ctx context.Context, vars map[string]string) (*model, er
 			What: "adds up to too much over the targets", Fix: "use fewer or shorter variables",
 		}}
 	}
-	return r.scratch.load(ctx, r.app, c.order, vars)
+	return r.scratch.load(ctx, r.app, c.order, vars, r.e.Profiles)
 }
 
 // state renders one target.
@@ -190,10 +195,16 @@ func (r *renderer) state(t Target, place placement, images map[stella.Artifact]b
 			fields["dependsOn"] = needs
 		}
 		m.uses(name, volumes, nets)
-		state.Resources = append(state.Resources, stella.Resource{ID: stella.ResourceID("service/" + name), Fields: fields})
+		r.policy(m, t, name, fields)
+		state.Resources = append(state.Resources, stella.Resource{
+			ID: stella.ResourceID("service/" + name), Fields: fields, Secrets: secretPointers(fields),
+		})
 	}
-	state.Resources = append(state.Resources, r.topLevel(m, "volume", m.volumes, volumes)...)
-	state.Resources = append(state.Resources, r.topLevel(m, "network", m.nets, nets)...)
+	shared := append(r.topLevel(m, "volume", m.volumes, volumes), r.topLevel(m, "network", m.nets, nets)...)
+	for _, one := range shared {
+		r.sharedPolicy(m, t, one)
+	}
+	state.Resources = append(state.Resources, shared...)
 	slices.SortFunc(state.Resources, func(a, b stella.Resource) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	for _, name := range sortedKeys(m.project.DisabledServices) {
 		r.notes[fmt.Sprintf("service %s is not run: it has profiles", safe.Clip(name, 80))] = true

@@ -60,6 +60,10 @@ func (s *service) volumes() {
 			s.fail("mounts at a target that is not an absolute path", "", "volumes")
 		case v.Type == types.VolumeTypeBind:
 			from, ok := s.r.scratch.rel(v.Source)
+			if !ok && s.r.engine && path.IsAbs(v.Source) {
+				mount["source"] = path.Clean(v.Source) // judged by the policy
+				break
+			}
 			if !ok {
 				s.fail("mounts a path outside the app", "use a named volume, or configs for files of the app", "volumes")
 				continue

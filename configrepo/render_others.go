@@ -12,7 +12,7 @@ import (
 func rendered(name string) bool {
 	switch name {
 	case "image", "entrypoint", "command", "environment", "env_file", "user", "working_dir",
-		"stop_signal", "stop_grace_period", "restart", "healthcheck", "ports", "volumes", "configs",
+		"stop_signal", "stop_grace_period", "restart", "healthcheck", "ports", "volumes", "configs", "secrets",
 		"depends_on", "labels", "label_file", "profiles", "extends":
 		return true
 	}

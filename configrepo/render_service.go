@@ -38,6 +38,7 @@ func (s *service) build() (map[string]any, error) {
 	s.ports()
 	s.volumes()
 	s.configs()
+	s.secrets()
 	s.labels()
 	s.extension()
 	if err := s.others(); err != nil {

@@ -138,7 +138,7 @@ func TestTheStarterImports(t *testing.T) {
 		"service off is not run: it has profiles",
 		"variable DB_PASSWORD: its value was not copied from .env, as it may be secret: set it in release.yaml or of a target",
 		"envs/production/app/compose.yaml:14:5: services.built.build: is not supported: a release is made of digests; build and push the image before, and name it in release.yaml",
-		"envs/production/app/compose.yaml:22:14: secrets.db.file: there is no such file",
+		"envs/production/app/compose.yaml:22:14: secrets.db.file: is not below envs/production/secrets; put the file below envs/production/secrets and write ../secrets/FILE",
 	}
 	if diff := cmp.Diff(notes, s.Notes); diff != "" {
 		t.Errorf("notes (-want +got):\n%s", diff)

@@ -6,6 +6,7 @@ import (
 	stella "github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/drift"
 	"github.com/stella-ops/stella/health"
+	"github.com/stella-ops/stella/internal/safe"
 )
 
 // Project is stella.yaml at the top of a config repository.
@@ -39,7 +40,12 @@ type Environment struct {
 	MaxFailureAge time.Duration // automatic rollback reverts nothing older; default 20m
 	BaselineAfter time.Duration // of health after which a deployment becomes the baseline by itself; 0: never
 	Irreversible  []Irreversible
+	Secrets       SecretFiles // what the app may mount as secrets: those of the tree that this was read from
 }
+
+// SecretFiles are the files below an environment's secrets directory, by path
+// from the top of the repository. Nothing prints their contents.
+type SecretFiles map[string]safe.Secret
 
 // The values of Environment.Apply.
 const (
