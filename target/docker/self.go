@@ -1,0 +1,134 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/safe"
+)
+
+// self is what a process can tell of the container that it runs in. An engine's
+// inspection confirms it: on another engine nothing has these numbers. Outside
+// of containers it matches none.
+type self struct {
+	ids      []string // whole ids, from mounts and control groups
+	hostname string   // the first digits of the id, where nobody chose another
+	upper    string   // the writable layer that is our root, as a path of the engine's machine
+}
+
+// shortID is how many digits of its id a container has as hostname.
+const shortID = 12
+
+// containerID is an id with a slash, a dash, or nothing before it.
+var containerID = regexp.MustCompile(`(?:^|[/:-])([0-9a-f]{64})(?:[./]|$)`) //nolint:gochecknoglobals // compiled once
+
+// whoAmI reads it from the root directory of the process's machine. What can not be
+// read says nothing.
+func whoAmI(root fs.FS) self {
+	var s self
+	read := func(name string) []string {
+		text, err := fs.ReadFile(root, name)
+		if err != nil {
+			return nil
+		}
+		return strings.Split(strings.TrimSpace(string(text)), "\n")
+	}
+	for _, line := range read("proc/self/mountinfo") {
+		s.mount(line)
+	}
+	for _, line := range read("proc/self/cgroup") {
+		// The last of a path is the innermost: engines run in containers, too.
+		if all := containerID.FindAllStringSubmatch(line, -1); len(all) > 0 {
+			s.add(all[len(all)-1][1])
+		}
+	}
+	if lines := read("proc/sys/kernel/hostname"); len(lines) == 1 {
+		s.hostname = lines[0]
+	}
+	return s
+}
+
+// mount reads one line of proc_pid_mountinfo(5): root and place are the fourth and
+// fifth field. Engines mount these files from the container's own directory; with
+// the network of another container, from that one's, which has to stay as well. On
+// the machine itself other mounts name containers: they do not count.
+func (s *self) mount(line string) {
+	fields := strings.Fields(line)
+	if len(fields) < 5 {
+		return
+	}
+	switch from, at := fields[3], fields[4]; at {
+	case "/etc/hostname", "/etc/hosts", "/etc/resolv.conf":
+		if m := containerID.FindStringSubmatch(path.Dir(from) + "/"); m != nil {
+			s.add(m[1])
+		}
+	case "/":
+		for option := range strings.SplitSeq(fields[len(fields)-1], ",") {
+			if upper, ok := strings.CutPrefix(option, "upperdir="); ok {
+				s.upper = upper
+			}
+		}
+	}
+}
+
+// nowhere reports whether there is no sign of a container at all.
+func (s *self) nowhere() bool { return len(s.ids) == 0 && s.upper == "" && len(s.hostname) != shortID }
+
+func (s *self) add(id string) {
+	if !slices.Contains(s.ids, id) {
+		s.ids = append(s.ids, id)
+	}
+}
+
+// is reports whether a container that an engine has is the one that this process
+// runs in, or whose network it has.
+func (s *self) is(c *container.InspectResponse) bool {
+	switch {
+	case c.State != nil && !c.State.Running && !c.State.Paused:
+		return false // we run
+	case slices.Contains(s.ids, c.ID), len(s.hostname) == shortID && strings.HasPrefix(c.ID, s.hostname):
+		return true
+	}
+	return s.upper != "" && c.GraphDriver != nil && c.GraphDriver.Data["UpperDir"] == s.upper
+}
+
+// spareSelf refuses to touch containers of which one is our own: whoever stops it
+// ends the deployment half way, with nobody left to go on. What says what would be
+// done, "replace service/web". It is called with all containers of an order before
+// anything is touched. It only reads; containers that are gone are none.
+func (d *Docker) spareSelf(ctx context.Context, what string, ids ...string) error {
+	return d.spare(ctx, whoAmI(os.DirFS("/")), what, ids...)
+}
+
+func (d *Docker) spare(ctx context.Context, me self, what string, ids ...string) error {
+	if me.nowhere() {
+		return nil
+	}
+	for _, id := range ids {
+		c, err := d.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+		if cerrdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look whether container %s is our own: %w", safe.Clip(id, 12), classed(err))
+		}
+		if !me.is(&c.Container) {
+			continue
+		}
+		name := safe.Line(strings.TrimPrefix(c.Container.Name, "/"))
+		err = fmt.Errorf("%s: %w: stella runs in the container %s, or in its network, and does not end itself", what, stella.ErrRefused, name)
+		return stella.WithHint(err, fmt.Sprintf("stop that daemon, then run 'stella reconcile %s --apply here' on the engine's machine", d.cfg.Environment))
+	}
+	return nil
+}
