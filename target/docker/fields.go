@@ -2,6 +2,7 @@ package docker
 
 import (
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -132,47 +133,80 @@ func merge(asked, want, have any) any {
 }
 
 // mergeBag is merge for a list without order. What an asked entry comes to is
-// found by asking for it alone: all of that being there, it reads as asked.
+// found by asking for it alone: all of that being there, it reads as asked. What
+// else is there takes the places of what is not, so that one changed entry is
+// one difference.
 func mergeBag(a attribute, g sighting, asked, want, have any) any {
 	if equalBags(want, have) {
 		return asked
 	}
-	there := map[string]any{}
-	list, _ := have.([]any)
-	for _, e := range list {
-		there[keyOf(e)] = e
+	left, _ := have.([]any)
+	there := map[string]bool{}
+	for _, e := range left {
+		there[keyOf(e)] = true
 	}
-	kept := []any{}
-	used := map[string]bool{}
 	entries, ok := asked.([]any)
 	if !ok {
 		entries = []any{asked}
 	}
-	for _, e := range entries {
+	gone := map[int]any{} // what an asked entry would come to that is not there
+	used := map[string]bool{}
+	for i, e := range entries {
 		alone, _ := aloneOf(a, g, e).([]any)
-		all := true
-		for _, part := range alone {
-			_, ok := there[keyOf(part)]
-			all = all && ok
-		}
-		if !all {
+		if slices.ContainsFunc(alone, func(part any) bool { return !there[keyOf(part)] }) {
+			gone[i] = alone[0]
 			continue
 		}
-		kept = append(kept, e)
 		for _, part := range alone {
 			used[keyOf(part)] = true
 		}
 	}
-	for _, e := range list {
-		if !used[keyOf(e)] {
-			kept = append(kept, e)
-			used[keyOf(e)] = true
+	left = slices.DeleteFunc(slices.Clone(left), func(e any) bool { return used[keyOf(e)] })
+	fits := len(left) >= len(gone)
+	out := []any{}
+	for i, e := range entries {
+		want, isGone := gone[i]
+		if isGone {
+			if e, ok = takeKin(&left, want, fits); !ok {
+				continue
+			}
 		}
+		out = append(out, e)
 	}
-	if len(kept) == 0 {
+	if out = append(out, left...); len(out) == 0 {
 		return nil
 	}
-	return kept
+	return out
+}
+
+// takeKin takes the entry of a list that most likely was another one: one for the
+// same place, or else, where any will do, the first.
+func takeKin(list *[]any, of any, first bool) (e any, ok bool) {
+	i := slices.IndexFunc(*list, func(e any) bool { return placeOf(e) == placeOf(of) })
+	if i < 0 && first && len(*list) > 0 {
+		i = 0
+	}
+	if i < 0 {
+		return nil, false
+	}
+	e = (*list)[i]
+	*list = slices.Delete(*list, i, i+1)
+	return e, true
+}
+
+// placeOf is what an entry is for: a target, or what is before the first sign
+// that something is set.
+func placeOf(e any) string {
+	switch e := e.(type) {
+	case map[string]any:
+		return keyOf(e["target"])
+	case string:
+		if i := strings.IndexAny(e, "=:"); i >= 0 {
+			return e[:i]
+		}
+		return e
+	}
+	return ""
 }
 
 // aloneOf reads one entry of a list as if it alone were asked for.

@@ -136,10 +136,17 @@ func getExpose(s *side) any {
 	if v := s.asked["expose"]; v != nil {
 		setExpose(asked, "expose", v)
 	}
+	ports := &compiler{scope: s.scope, bp: &blueprint{}}
+	if v := s.asked["ports"]; v != nil {
+		setPorts(ports, "ports", v)
+	}
 	out := []string{}
 	for p := range s.bp.config.ExposedPorts {
 		_, isAsked := asked.bp.config.ExposedPorts[p]
 		_, published := s.bp.host.PortBindings[p]
+		if _, ok := ports.bp.host.PortBindings[p]; ok {
+			published = true // or was: the field ports says what became of it
+		}
 		_, ofImage := s.image.config.ExposedPorts[p.String()]
 		if isAsked || !published && !ofImage {
 			out = append(out, p.String())
@@ -267,7 +274,7 @@ func getNetworks(s *side) any {
 		}
 		out[s.scope.networkField(name)] = s.connection(s.scope.networkField(name), e)
 	}
-	if len(out) == 0 && s.bp.id == "" {
+	if len(out) == 0 {
 		return nil
 	}
 	return out
@@ -319,7 +326,8 @@ func (s *side) aliases(e *network.EndpointSettings) (names []string, own bool) {
 		switch {
 		case one == s.service:
 			own = true
-		case s.bp.id != "" && len(one) >= 12 && strings.HasPrefix(s.bp.id, one), s.isContainerName(one), slices.Contains(names, one):
+		case s.bp.id != "" && len(one) >= 12 && strings.HasPrefix(s.bp.id, one), s.isContainerName(one), slices.Contains(names, one),
+			one == s.bp.config.Hostname: // the engine gives it
 		default:
 			names = append(names, one)
 		}
