@@ -73,7 +73,8 @@ func (d *Docker) sortOut(ours, project []container.Summary) *inventory {
 	add := func(c container.Summary) {
 		known[c.ID] = true
 		service := serviceOf(c)
-		if _, isRecord := c.Labels[labelRecord]; isRecord || service == "" || c.State == container.StateRemoving {
+		_, helps := c.Labels["stella.files"] // to fill volumes, for a moment
+		if _, isRecord := c.Labels[labelRecord]; isRecord || helps || service == "" || c.State == container.StateRemoving {
 			return
 		}
 		inv.ours = append(inv.ours, c)

@@ -1,0 +1,108 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+
+	"github.com/stella-ops/stella"
+)
+
+// create makes the container, with its files and on all its networks.
+func (r *replacement) create(ctx context.Context, name string) (*box, error) {
+	image, found, err := r.d.has(ctx, r.image)
+	if err != nil || !found {
+		return nil, fmt.Errorf("%w: the engine does not have image %s any more", stella.ErrNotFound, r.image)
+	}
+	labels, err := r.labels(image)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.defaultNetwork(ctx); err != nil {
+		return nil, err
+	}
+	config, host := r.bp.config, r.bp.host
+	config.Image = byDigest(r.image)
+	config.Labels = maps.Clone(config.Labels)
+	if config.Labels == nil {
+		config.Labels = map[string]string{}
+	}
+	maps.Copy(config.Labels, labels)
+	options := client.ContainerCreateOptions{Name: name, Config: &config, HostConfig: &host}
+	names := slices.Sorted(maps.Keys(r.bp.networks))
+	if len(names) > 0 {
+		first := names[0]
+		if _, ok := r.bp.networks[string(host.NetworkMode)]; ok {
+			first = string(host.NetworkMode)
+		}
+		if host.NetworkMode == "" {
+			host.NetworkMode = container.NetworkMode(first)
+		}
+		// Engines before API 1.44 take one network here; the others follow.
+		options.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{first: r.bp.networks[first]}}
+		names = slices.DeleteFunc(names, func(n string) bool { return n == first })
+	}
+	if err := r.d.gate(ctx, r.order.Fence); err != nil {
+		return nil, err
+	}
+	id, err := r.d.createWithFiles(ctx, options, r.bp.files)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", name, fault(err))
+	}
+	b := &box{Summary: container.Summary{ID: id, Labels: config.Labels, State: container.StateCreated}, name: name, service: r.name}
+	for _, n := range names {
+		if err := r.do(ctx, "connect", name+" "+n, func() error {
+			_, err := r.d.api.NetworkConnect(ctx, n, client.NetworkConnectOptions{Container: id, EndpointConfig: r.bp.networks[n]})
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// defaultNetwork makes the network of those that name none, where the desired
+// state says nothing of it.
+func (r *replacement) defaultNetwork(ctx context.Context) error {
+	if _, used := r.bp.networks[r.d.cfg.Project+"_default"]; !used || r.set.has("network/default") {
+		return nil
+	}
+	return r.d.withHoldings(ctx, r.step, func(h *holdings) error {
+		return r.d.putDefaultNetwork(ctx, r.d.labels(r.step, "network/default"), h)
+	})
+}
+
+// labels are those of the service's container: ours, and those by which Compose
+// finds it.
+func (r *replacement) labels(image imageFacts) (map[string]string, error) {
+	spec, err := specLabel(r.resource.Fields)
+	if err != nil {
+		return nil, err
+	}
+	digest, err := specDigest(r.resource.Fields)
+	if err != nil {
+		return nil, err
+	}
+	out := r.d.labels(r.step, r.resource.ID)
+	maps.Copy(out, map[string]string{
+		labelSpec: spec, labelSpecDigest: string(digest), labelImage: image.id,
+		composeService: r.name, composeContainerNumber: "1", composeOneoff: "False",
+		composeConfigHash: digest.Hex(), composeImage: image.id, composeDependsOn: composeNeeds(r.depends),
+	})
+	return out, nil
+}
+
+// composeNeeds is a label of Compose: "db:service_healthy:false,cache:service_started:false".
+func composeNeeds(depends map[string]string) string {
+	var out []string
+	for _, on := range slices.Sorted(maps.Keys(depends)) {
+		out = append(out, on+":"+depends[on]+":false")
+	}
+	return strings.Join(out, ",")
+}
