@@ -42,7 +42,7 @@ func (d *Docker) Exec(ctx context.Context, component string, command []string) (
 	case ctx.Err() != nil:
 		return output, fmt.Errorf("run a command in %s: %w", component, context.Cause(ctx))
 	case err != nil:
-		return output, fmt.Errorf("run a command in %s: %w", component, classed(err))
+		return output, fmt.Errorf("run a command in %s: %w", component, fault(err))
 	case status != 0:
 		return output, fmt.Errorf("%w: the command in %s %s%s", stella.ErrUnhealthy, component, exit(status), said([]byte(output)))
 	}

@@ -48,6 +48,15 @@ type inventory struct {
 
 // takeInventory lists what is ours and looks at the containers that count.
 func (d *Docker) takeInventory(ctx context.Context) (*inventory, error) {
+	inv, err := d.listOurs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return inv, d.lookAll(ctx, inv)
+}
+
+// listOurs is an inventory before anything was looked at.
+func (d *Docker) listOurs(ctx context.Context) (*inventory, error) {
 	var ours, project []container.Summary
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -61,8 +70,7 @@ func (d *Docker) takeInventory(ctx context.Context) (*inventory, error) {
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
-	inv := d.sortOut(ours, project)
-	return inv, d.lookAll(ctx, inv)
+	return d.sortOut(ours, project), nil
 }
 
 // sortOut says what each container is. It is pure.

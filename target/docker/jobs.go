@@ -136,6 +136,20 @@ func jobDetail(c container.InspectResponse) (text string, fine bool) {
 	return detail(c), false
 }
 
+// judgeJob says what a job's container is doing. It is there whether or not it
+// ran: that it failed is its component's trouble, and no difference.
+func judgeJob(s *liveService, live *container.InspectResponse) {
+	s.present = true
+	text, fine := jobDetail(*live)
+	switch {
+	case live.State.Running || live.State.Restarting:
+	case fine:
+		s.component.State, s.component.Detail = stella.RunExited, text
+	default:
+		s.component.State = stella.RunExited
+	}
+}
+
 // jobPoll is short beside the start of a container.
 const jobPoll = 100 * time.Millisecond
 
@@ -146,7 +160,7 @@ const jobPoll = 100 * time.Millisecond
 func (d *Docker) runJob(ctx context.Context, r stella.Resource, id string) error {
 	got, err := d.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	if err != nil {
-		return classed(err)
+		return fault(err)
 	}
 	if s := got.Container.State; s == nil || !s.Running && !s.Restarting {
 		err = d.effect("start", string(r.ID), func() error {
@@ -154,7 +168,7 @@ func (d *Docker) runJob(ctx context.Context, r stella.Resource, id string) error
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("start %s %s: %w", jobOf(r), r.ID, classed(err))
+			return fmt.Errorf("start %s %s: %w", jobOf(r), r.ID, fault(err))
 		}
 	}
 	c, err := d.awaitEnd(ctx, id)
@@ -162,7 +176,7 @@ func (d *Docker) runJob(ctx context.Context, r stella.Resource, id string) error
 	case err != nil && ctx.Err() != nil:
 		return errors.Join(d.cutOff(ctx, r, id), d.failedJob(ctx, r, c))
 	case err != nil:
-		return fmt.Errorf("wait for %s %s: %w", jobOf(r), r.ID, classed(err))
+		return fmt.Errorf("wait for %s %s: %w", jobOf(r), r.ID, fault(err))
 	case !ranAs(c).succeeded:
 		return d.failedJob(ctx, r, c)
 	}
@@ -204,7 +218,7 @@ func (d *Docker) cutOff(ctx context.Context, r stella.Resource, id string) error
 		return err
 	})
 	if err != nil {
-		return errors.Join(why, fmt.Errorf("stop %s: it may go on: %w", r.ID, classed(err)))
+		return errors.Join(why, fmt.Errorf("stop %s: it may go on: %w", r.ID, fault(err)))
 	}
 	return why
 }

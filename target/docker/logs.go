@@ -36,7 +36,7 @@ func (d *Docker) Logs(ctx context.Context, component string, maxBytes int64) ([]
 	}
 	out, err := d.tail(ctx, c, maxBytes)
 	if err != nil {
-		return nil, fmt.Errorf("read log of %s: %w", component, classed(err))
+		return nil, fmt.Errorf("read log of %s: %w", component, fault(err))
 	}
 	return out, nil
 }

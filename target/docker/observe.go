@@ -229,6 +229,9 @@ func (d *Docker) liveService(ctx context.Context, v *view, name string) (liveSer
 	asked, err := v.asked(b)
 	if err == nil {
 		s.component.Desired, _ = asked["image"].(string)
+		if jobOf(stella.Resource{Fields: asked}) != "" {
+			judgeJob(&s, b.live)
+		}
 	}
 	if !s.present {
 		return s, nil
@@ -298,7 +301,9 @@ func judge(s *liveService, live *container.InspectResponse, stopped bool) {
 		c.State, s.present = stella.RunUnknown, true
 	case container.StateExited:
 		c.State, c.Since = stella.RunExited, engineStamp(st.FinishedAt)
-		s.present = completed(live) && !stopped
+		if s.present = completed(live) && !stopped; s.present {
+			c.Detail = detailCompleted
+		}
 	default:
 		c.State = stella.RunMissing
 	}

@@ -2,11 +2,9 @@ package docker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
@@ -38,10 +36,10 @@ func (d *Docker) labelled(labels map[string]string) bool {
 	return labels[labelEnvironment] == string(d.cfg.Environment) && labels[labelTarget] == d.cfg.Name
 }
 
-// owned lists what is labelled as ours.
+// owned lists what is ours: labelled, or known to the record.
 func (d *Docker) owned(ctx context.Context) (owned, error) {
 	o := owned{containers: map[string]bool{}, networks: map[string]bool{}, volumes: map[string]bool{}}
-	containers, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: d.mine()})
+	inv, err := d.listOurs(ctx)
 	if err != nil {
 		return o, err
 	}
@@ -53,8 +51,20 @@ func (d *Docker) owned(ctx context.Context) (owned, error) {
 	if err != nil {
 		return o, err
 	}
-	for _, c := range containers.Items {
+	for _, c := range inv.ours {
 		o.containers[c.ID] = true
+	}
+	for _, h := range inv.ledger.Record.Holdings.Unlabelled {
+		kind, name, _ := strings.Cut(string(h.Resource.ID), "/")
+		if called, _ := h.Resource.Fields["name"].(string); called != "" {
+			name = called
+		}
+		switch kind {
+		case "network":
+			o.networks[name] = true
+		case "volume":
+			o.volumes[name] = true
+		}
 	}
 	for _, n := range networks.Items {
 		o.networks[n.ID], o.networks[n.Name] = true, true
@@ -71,41 +81,17 @@ func (d *Docker) component(ctx context.Context, name string) (container.InspectR
 	if _, err := stella.ParseName(name); err != nil {
 		return container.InspectResponse{}, err
 	}
-	listed, err := d.api.ContainerList(ctx, client.ContainerListOptions{
-		All: true, Filters: d.mine().Add("label", labelResource+"=service/"+name),
-	})
+	inv, err := d.listOurs(ctx)
 	if err != nil {
-		return container.InspectResponse{}, classed(err)
+		return container.InspectResponse{}, err
 	}
-	for _, c := range listed.Items {
-		if len(c.Names) == 0 || passing(c.Names[0]) {
-			continue
+	if s := inv.services[name]; s != nil && s.current != nil {
+		if err := d.look(ctx, s.current); err != nil {
+			return container.InspectResponse{}, err
 		}
-		got, err := d.api.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
-		return got.Container, classed(err)
+		if s.current.live != nil {
+			return *s.current.live, nil
+		}
 	}
 	return container.InspectResponse{}, fmt.Errorf("%w: service %s has no container", stella.ErrNotFound, name)
-}
-
-// passing reports whether a container is of that name while it is replaced only.
-func passing(name string) bool {
-	return strings.HasSuffix(name, suffixNext) || strings.HasSuffix(name, suffixPrevious)
-}
-
-// classed gives an error of the engine's API the class that says what can be
-// done about it.
-func classed(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case cerrdefs.IsNotFound(err):
-		return fmt.Errorf("%w: %w", stella.ErrNotFound, err)
-	case cerrdefs.IsNotImplemented(err):
-		return fmt.Errorf("%w: %w", stella.ErrUnsupported, err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: %w", stella.ErrTimeout, err)
-	case client.IsErrConnectionFailed(err):
-		return fmt.Errorf("%w: %w", stella.ErrUnreachable, err)
-	}
-	return err
 }

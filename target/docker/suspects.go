@@ -48,7 +48,7 @@ func (d *Docker) Suspects(ctx context.Context, id stella.ResourceID, _ string) (
 	}
 	past, err := d.recent(ctx)
 	if err != nil {
-		return lines, fmt.Errorf("read the engine's events: %w", classed(err))
+		return lines, fmt.Errorf("read the engine's events: %w", fault(err))
 	}
 	for _, m := range past {
 		if d.isAbout(m, kind, name, s.current) {

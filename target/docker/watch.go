@@ -33,7 +33,7 @@ func (d *Docker) Watch(ctx context.Context, changed func()) error {
 	w := &watch{d: d, wake: make(chan struct{}, 1)}
 	s, err := w.open(ctx)
 	if err != nil {
-		return fmt.Errorf("watch target %s: %w", d.cfg.Name, classed(err))
+		return fmt.Errorf("watch target %s: %w", d.cfg.Name, fault(err))
 	}
 	go w.listen(ctx, s)
 	go w.tell(ctx, changed)
