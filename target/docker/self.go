@@ -121,7 +121,7 @@ func (d *Docker) spare(ctx context.Context, me self, what string, ids ...string)
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("look whether container %s is our own: %w", safe.Clip(id, 12), classed(err))
+			return fmt.Errorf("look whether container %s is our own: %w", safe.Clip(id, 12), fault(err))
 		}
 		if !me.is(&c.Container) {
 			continue
