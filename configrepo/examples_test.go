@@ -83,3 +83,44 @@ func checkExample(t *testing.T, e *Environment, d *Desired, targets int) {
 		t.Errorf("%s: ports %v", e.Name, ports)
 	}
 }
+
+// TestTheExampleOnAnEngineRenders checks what the example is there to show.
+func TestTheExampleOnAnEngineRenders(t *testing.T) {
+	files := exampleFiles(t)
+	p, err := ReadProject(t.Context(), files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := ReadEnvironment(t.Context(), files, p, "docker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := ReadRelease(t.Context(), files, p, "docker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := Render(t.Context(), files, p, e, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Targets[0].Docker == nil || e.Targets[0].Docker.Project != "shop-docker" || len(d.Notes) > 0 {
+		t.Errorf("target %+v, notes %v", e.Targets[0], d.Notes)
+	}
+	state := d.Targets[0].State
+	for _, id := range []stella.ResourceID{"service/web", "service/worker", "service/db", "volume/data"} {
+		if _, ok := state.Resource(id); !ok {
+			t.Errorf("%s is not there", id)
+		}
+	}
+	web, _ := state.Resource("service/web")
+	db, _ := state.Resource("service/db")
+	worker, _ := state.Resource("service/worker")
+	for field, of := range map[string]stella.Resource{"configs": web, "healthcheck": db, "dependsOn": worker, "secrets": db, "volumes": db} {
+		if of.Fields[field] == nil {
+			t.Errorf("%s has no %s: %v", of.ID, field, of.Fields)
+		}
+	}
+	if len(db.Secrets) == 0 {
+		t.Errorf("the password of %s is no secret", db.ID)
+	}
+}

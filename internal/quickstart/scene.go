@@ -163,7 +163,7 @@ func (s *stage) files(first stella.Artifact) ([]git.Edit, error) {
 	adapt := strings.NewReplacer(s.replacements()...)
 	var edits []git.Edit
 	err := fs.WalkDir(examples.Files(), ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasPrefix(path, "envs/staging/") {
+		if err != nil || d.IsDir() || strings.HasPrefix(path, "envs/") && !strings.HasPrefix(path, "envs/production/") {
 			return err // one environment is enough for the story
 		}
 		content, err := fs.ReadFile(examples.Files(), path)
