@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -132,9 +133,7 @@ func TestNothingThatIsDeniedIsRendered(t *testing.T) {
 				continue // a key, which is not expanded
 			}
 			files := engineApp("bindRoots: [/srv/shop]\nprofiles: [\"on\"]\n", "")
-			for name, content := range write(attribute) {
-				files[name] = content
-			}
+			maps.Copy(files, write(attribute))
 			_, err := renderFiles(t.Context(), files)
 			var problems Problems
 			if !errors.As(err, &problems) || problems[0].Line == 0 || problems[0].Field == "" || problems[0].Fix == "" {

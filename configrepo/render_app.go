@@ -130,6 +130,9 @@ func (r *renderer) loadAll(ctx context.Context) error {
 				return err
 			}
 			byVariables[string(key)] = m
+			if m != nil && r.engine {
+				r.checkJobs(m)
+			}
 		}
 		r.models[t.Name] = m
 	}
