@@ -43,8 +43,8 @@ func severityRules() []severityRule {
 		{"labels", "", "", []string{"labels", "annotations"}, stella.SeverityInfo, "nothing that runs is made of it", nil, false},
 		{"environment", "service", "", []string{"environment"}, stella.SeverityWarning, "the program reads it when it starts", nil, false},
 		{"configuration", "service", "", []string{"configs", "secrets"}, stella.SeverityWarning, "the program reads it", nil, false},
-		{"storage", "service", "", []string{"volumes", "tmpfs", "shm_size"}, stella.SeverityWarning, "it decides where the program's data is", nil, false},
-		{"network", "service", "", []string{"ports", "expose", "networks", "hostname", "dns", "extra_hosts"}, stella.SeverityWarning, "it decides who reaches the program", nil, false},
+		{"storage", "service", "", []string{"volumes", "volumes_from", "tmpfs", "shm_size", "storage_opt"}, stella.SeverityWarning, "it decides where the program's data is", nil, false},
+		{"network", "service", "", network(), stella.SeverityWarning, "it decides who reaches the program", nil, false},
 		{"records", "service", "", []string{"current", "spec.json", "status.json"}, stella.SeverityWarning, "what is started and stopped next goes by it", nil, false},
 		{"operation", "service", "", operation(), stella.SeverityWarning, "it decides how the program is kept running", nil, false},
 		{"field", "", "", nil, stella.SeverityWarning, "it is part of how the resource was asked for", nil, false},
@@ -62,7 +62,16 @@ func rights() []string {
 func operation() []string {
 	return []string{
 		"restart", "healthcheck", "stopSignal", "stopGracePeriodSeconds", "workingDir", "dependsOn", "deploy", "scale", "init",
-		"mem_limit", "cpus", "pids_limit", "ulimits", "read_only", "logging", "x-stella",
+		"mem_limit", "mem_reservation", "memswap_limit", "mem_swappiness", "cpus", "cpu_shares", "cpu_quota", "cpu_period",
+		"cpu_rt_period", "cpu_rt_runtime", "cpuset", "pids_limit", "ulimits", "blkio_config", "oom_score_adj", "oom_kill_disable",
+		"read_only", "logging", "tty", "stdin_open", "auto_remove", "x-stella",
+	}
+}
+
+func network() []string {
+	return []string{
+		"ports", "publish_all_ports", "expose", "networks", "mac_address", "hostname", "domainname", "dns", "dns_search", "dns_opt",
+		"extra_hosts", "links",
 	}
 }
 

@@ -44,15 +44,6 @@ func attributes() []attribute {
 	return all
 }
 
-func attributeOf(field string) attribute {
-	for _, a := range attributes() {
-		if a.field == field {
-			return a
-		}
-	}
-	return attribute{}
-}
-
 // ignoredFields ask nothing of a container: the driver reads them itself, or
 // nobody has to.
 func ignoredFields() map[string]bool {

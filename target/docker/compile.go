@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -27,6 +26,7 @@ type compiler struct {
 	service string // its name
 	bp      *blueprint
 	errs    []error
+	ports   int // that were asked to be exposed, each as often as it was
 }
 
 // compile returns the container that a service asks for, or every reason why it
@@ -51,7 +51,7 @@ func newCompiler(id string, sc scope) *compiler {
 func (c *compiler) fields(fields map[string]any) {
 	known := map[string]bool{}
 	for _, a := range attributes() {
-		known[a.field] = true
+		known[a.field] = a.set != nil
 		value, ok := fields[a.field]
 		switch {
 		case !ok || value == nil || a.set == nil:
@@ -62,11 +62,11 @@ func (c *compiler) fields(fields map[string]any) {
 		}
 	}
 	c.join(fields)
-	refused := refusedFields()
+	refused, ignored := refusedFields(), ignoredFields()
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		why, isRefused := refused[name]
 		switch {
-		case known[name] && attributeOf(name).set != nil, ignoredFields()[name], strings.HasPrefix(name, "x-"):
+		case known[name], ignored[name], strings.HasPrefix(name, "x-"):
 		case fields[name] == nil:
 		case isRefused:
 			c.unsupported(name, why)
@@ -224,6 +224,3 @@ func (c *compiler) duration(path string, v any) time.Duration {
 }
 
 func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-// errorsOf joins findings into one error; nil for none.
-func errorsOf(found []error) error { return errors.Join(found...) }

@@ -1,9 +1,9 @@
 package docker
 
 import (
+	"encoding/json"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -39,14 +39,15 @@ func fields(g sighting) map[string]any {
 		live.fileDirs = plan.volumes
 	}
 	out := map[string]any{}
+	table := attributes()
 	for name, value := range g.asked {
-		if attributeOf(name).get == nil {
-			out[name] = value
+		if !slices.ContainsFunc(table, func(a attribute) bool { return a.field == name }) {
+			out[name] = value // the driver's own
 		}
 	}
-	for _, a := range attributes() {
+	for _, a := range table {
 		value, asked := g.asked[a.field]
-		one, two := canonical(a.get(expected)), canonical(a.get(live))
+		one, two := a.get(expected), a.get(live)
 		switch {
 		case a.asIs:
 			setField(out, a.field, two)
@@ -213,7 +214,7 @@ func placeOf(e any) string {
 func aloneOf(a attribute, g sighting, entry any) any {
 	c := newCompiler(string(g.id), g.scope)
 	a.set(c, a.field, []any{entry})
-	return canonical(a.get(g.side(c.bp, map[string]any{a.field: []any{entry}})))
+	return a.get(g.side(c.bp, map[string]any{a.field: []any{entry}}))
 }
 
 func equalBags(a, b any) bool {
@@ -261,25 +262,12 @@ func unasked(a attribute, want, have any) any {
 
 // keyOf identifies a canonical value.
 func keyOf(v any) string {
-	switch v := v.(type) {
-	case string:
-		return "s" + v
-	case map[string]any:
-		key := "{"
-		for _, name := range sortedNames(v) {
-			key += strconv.Quote(name) + ":" + strconv.Quote(keyOf(v[name])) + ","
-		}
-		return key
-	case []any:
-		key := "["
-		for _, e := range v {
-			key += strconv.Quote(keyOf(e)) + ","
-		}
-		return key
-	case float64:
-		return "n" + strconv.FormatFloat(v, 'g', -1, 64)
-	case bool:
-		return "b" + strconv.FormatBool(v)
+	if text, ok := v.(string); ok {
+		return "s" + text
 	}
-	return ""
+	text, err := json.Marshal(v)
+	if err != nil { // canonical values are JSON
+		return ""
+	}
+	return string(text)
 }

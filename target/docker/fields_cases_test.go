@@ -25,8 +25,6 @@ type composeCase struct {
 	more  map[string]any // fields besides
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func port(s string) network.Port { return network.MustParsePort(s) }
@@ -60,7 +58,7 @@ func processCases() []composeCase {
 		{name: "user", service: "user: '1000:1000'", by: func(b *blueprint) { b.config.User = "0" }, want: []string{"/user"}},
 		{name: "working_dir", service: "working_dir: /tmp/", by: func(b *blueprint) { b.config.WorkingDir = "/www" }, want: []string{"/workingDir"}},
 		{name: "stop_signal", service: "stop_signal: SIGINT", by: func(b *blueprint) { b.config.StopSignal = "SIGQUIT" }, want: []string{"/stopSignal"}},
-		{name: "stop_grace_period", service: "stop_grace_period: 1m30s", by: func(b *blueprint) { b.config.StopTimeout = ptr(5) }, want: []string{"/stopGracePeriodSeconds"}},
+		{name: "stop_grace_period", service: "stop_grace_period: 1m30s", by: func(b *blueprint) { b.config.StopTimeout = new(5) }, want: []string{"/stopGracePeriodSeconds"}},
 		{name: "restart", service: "restart: unless-stopped", update: &container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: "always"}}, want: []string{"/restart"}},
 		{name: "restart with a count", service: "restart: on-failure:3", update: &container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: "on-failure", MaximumRetryCount: 4}}, want: []string{"/restart"}},
 		{name: "restart not asked for", service: "", update: &container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: "always"}}, want: []string{"/restart"}},
@@ -88,7 +86,7 @@ func limitCases() []composeCase {
 		{name: "cpu_quota and cpu_period", service: "{cpu_quota: 50000, cpu_period: 100000}", update: update(container.Resources{CPUQuota: 25000}), want: []string{"/cpu_quota"}},
 		{name: "cpu_period", service: "cpu_period: 100000", by: func(b *blueprint) { b.host.CPUPeriod = 50000 }, want: []string{"/cpu_period"}},
 		{name: "cpuset", service: "cpuset: '0'", update: update(container.Resources{CpusetCpus: "0-1"}), want: []string{"/cpuset"}},
-		{name: "pids_limit", service: "pids_limit: 50", update: update(container.Resources{PidsLimit: ptr(int64(60))}), want: []string{"/pids_limit"}},
+		{name: "pids_limit", service: "pids_limit: 50", update: update(container.Resources{PidsLimit: new(int64(60))}), want: []string{"/pids_limit"}},
 		{name: "oom_score_adj", service: "oom_score_adj: 500", by: func(b *blueprint) { b.host.OomScoreAdj = 600 }, want: []string{"/oom_score_adj"}},
 		{name: "shm_size", service: "shm_size: 32m", by: func(b *blueprint) { b.host.ShmSize = 48 << 20 }, want: []string{"/shm_size"}},
 		{name: "ulimits", service: "ulimits: {nofile: {soft: 1000, hard: 2000}, core: 0}", by: func(b *blueprint) {
@@ -174,8 +172,8 @@ func modelCases() []composeCase {
 	const kernel = "not every kernel can do it"
 	return []composeCase{
 		{name: "privileged", service: "privileged: true", model: kernel, by: func(b *blueprint) { b.host.Privileged = false }, want: []string{"/privileged"}},
-		{name: "mem_swappiness", service: "mem_swappiness: 10", model: kernel, by: func(b *blueprint) { b.host.MemorySwappiness = ptr(int64(20)) }, want: []string{"/mem_swappiness"}},
-		{name: "oom_kill_disable", service: "oom_kill_disable: true", model: kernel, by: func(b *blueprint) { b.host.OomKillDisable = ptr(false) }, want: []string{"/oom_kill_disable"}},
+		{name: "mem_swappiness", service: "mem_swappiness: 10", model: kernel, by: func(b *blueprint) { b.host.MemorySwappiness = new(int64(20)) }, want: []string{"/mem_swappiness"}},
+		{name: "oom_kill_disable", service: "oom_kill_disable: true", model: kernel, by: func(b *blueprint) { b.host.OomKillDisable = new(false) }, want: []string{"/oom_kill_disable"}},
 		{name: "cpu_rt_runtime", service: "cpu_rt_runtime: 95000", model: kernel, by: func(b *blueprint) { b.host.CPURealtimeRuntime = 90000 }, want: []string{"/cpu_rt_runtime"}},
 		{name: "cpu_rt_period", service: "cpu_rt_period: 95000", model: kernel, by: func(b *blueprint) { b.host.CPURealtimePeriod = 90000 }, want: []string{"/cpu_rt_period"}},
 		{name: "storage_opt", service: "storage_opt: {size: 1G}", model: kernel, by: func(b *blueprint) { b.host.StorageOpt = map[string]string{"size": "2G"} }, want: []string{"/storage_opt/size"}},

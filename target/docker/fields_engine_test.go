@@ -105,7 +105,7 @@ func newBench(t *testing.T, engine *dockertest.Daemon, artifact stella.Artifact)
 	b.engine = engineFacts{loggingDriver: info.Info.LoggingDriver, runtime: info.Info.DefaultRuntime, cgroupVersion: info.Info.CgroupVersion}
 	for name, options := range map[string]client.NetworkCreateOptions{
 		"shop_default": {}, "shop_back": {},
-		"shop_front": {EnableIPv6: ptr(true), IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: prefix("172.30.0.0/16")}, {Subnet: prefix("fd00:30::/64")}}}},
+		"shop_front": {EnableIPv6: new(true), IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: prefix("172.30.0.0/16")}, {Subnet: prefix("fd00:30::/64")}}}},
 	} {
 		if _, err := b.api.NetworkCreate(ctx, name, options); err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"cmp"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -121,10 +122,17 @@ func setExpose(c *compiler, at string, v any) {
 	})
 }
 
+// maxPorts bounds what is exposed: all ports of two protocols.
+const maxPorts = 2 * 65535
+
 func (c *compiler) portRange(at, text string) (network.PortRange, bool) {
 	r, err := network.ParsePortRange(text)
 	if err != nil || r.Start() == 0 || r.End() < r.Start() {
 		c.invalid(at, "is not a port or a range of ports")
+		return r, false
+	}
+	if c.ports += int(r.End()-r.Start()) + 1; c.ports > maxPorts {
+		c.invalid(at, "is of more ports than there are")
 		return r, false
 	}
 	return r, true
@@ -260,9 +268,7 @@ const interfaceName = "com.docker.network.endpoint.ifname"
 
 func withPair(m map[string]string, name, value string) map[string]string {
 	out := map[string]string{name: value}
-	for k, v := range m {
-		out[k] = v
-	}
+	maps.Copy(out, m)
 	return out
 }
 

@@ -3,22 +3,7 @@ package docker
 import (
 	"math"
 	"strconv"
-
-	"github.com/stella-ops/stella/drift"
 )
-
-// canonical returns a value as fields hold it; nil stays nil.
-func canonical(v any) any {
-	switch v.(type) {
-	case nil, string, bool, float64:
-		return v
-	}
-	out, err := drift.Value(v)
-	if err != nil { // of our own making: no such value is told from none
-		return nil
-	}
-	return out
-}
 
 // orNone returns a value, or nil for the zero one.
 func orNone[T comparable](v T) any {
