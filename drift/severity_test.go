@@ -21,14 +21,14 @@ func TestSeverity(t *testing.T) {
 		{stella.SeverityCritical, "rights", "service/api", "user privileged cap_add security_opt devices network_mode pid"},
 		{stella.SeverityWarning, "environment", "service/api", "environment"},
 		{stella.SeverityWarning, "configuration", "service/api", "configs secrets"},
-		{stella.SeverityWarning, "storage", "service/api", "volumes tmpfs"},
-		{stella.SeverityWarning, "network", "service/api", "ports networks"},
-		{stella.SeverityWarning, "operation", "service/api", "restart healthcheck stopSignal stopGracePeriodSeconds workingDir dependsOn x-stella"},
+		{stella.SeverityWarning, "storage", "service/api", "volumes tmpfs storage_opt"},
+		{stella.SeverityWarning, "network", "service/api", "ports networks domainname dns_search mac_address"},
+		{stella.SeverityWarning, "operation", "service/api", "restart healthcheck stopSignal stopGracePeriodSeconds workingDir dependsOn x-stella memswap_limit cpuset blkio_config oom_score_adj"},
 		{stella.SeverityInfo, "labels", "service/api", "labels annotations"},
 		{stella.SeverityInfo, "labels", "volume/db", "labels"},
 		{stella.SeverityWarning, "field", "volume/db", "name driver driver_opts"},
 		{stella.SeverityWarning, "field", "volume/db", "image command user environment"}, // those of a service mean nothing here
-		{stella.SeverityWarning, "field", "service/api", "domainname - "},                // what nobody thought of, and what looks like a whole resource
+		{stella.SeverityWarning, "field", "service/api", "expose_nothing - "},            // what nobody thought of, and what looks like a whole resource
 	} {
 		for field := range strings.FieldsSeq(tt.fields) {
 			// At every depth and in every class a field is what its first segment is.

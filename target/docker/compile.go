@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -224,3 +225,6 @@ func (c *compiler) duration(path string, v any) time.Duration {
 }
 
 func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// errorsOf joins findings into one error; nil for none.
+func errorsOf(found []error) error { return errors.Join(found...) }
