@@ -39,7 +39,7 @@ func (e *Engine) inspect(ctx context.Context, sc *scene, why intent, c *change, 
 	if why.good != nil && want.invalid != nil {
 		j.in = e.unrenderable(ctx, sc, want, *why.good, why)
 	} else {
-		j.in = e.preflight(ctx, want, sc.book, why)
+		j.in = e.lookedAt(ctx, want, sc.book, why)
 	}
 	j.in.plan.Commit = string(sc.branch.commit)
 	j.in.plan.Reverts = orEmpty(why.reverts)
@@ -128,7 +128,7 @@ func (r *run) lookAgain(ctx context.Context, j *job) error {
 	if !r.takeover {
 		return nil
 	}
-	in := r.e.preflight(ctx, r.scene.source, r.scene.book, j.intent)
+	in := r.e.lookedAt(ctx, r.scene.source, r.scene.book, j.intent)
 	r.survey = in.survey
 	in.plan.Files, in.plan.Reverts, in.plan.Undoes = r.plan.Files, r.plan.Reverts, r.plan.Undoes
 	r.plan = in.plan
@@ -220,7 +220,7 @@ func (r *run) retarget(ctx context.Context, j *job, landed *candidate) error {
 	if landed.want.desired.Digest == before {
 		return nil
 	}
-	in := r.e.preflight(ctx, landed.want, r.scene.book, j.intent)
+	in := r.e.lookedAt(ctx, landed.want, r.scene.book, j.intent)
 	r.survey, r.plan = in.survey, in.plan
 	r.mu.Lock()
 	r.dep.Targets = results(in.survey)

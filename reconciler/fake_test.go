@@ -43,6 +43,9 @@ type machine struct {
 
 	suspects []string // who else writes, as it says
 
+	found     stella.State // what somebody else started there
+	failAdopt bool         // the next adoption fails
+
 	keeps map[stella.Digest]bool // images that are still there, whole
 	free  int64                  // bytes; 0 means that nobody can tell
 }

@@ -25,6 +25,8 @@ func (r *run) mayGoBack(ctx context.Context, why error) (*stella.Deployment, str
 		return nil, notAsked
 	case r.scene.env.Rollout.OnFailure != configrepo.OnFailureRollback:
 		return nil, notAsked
+	case d.Kind == stella.KindImport:
+		return nil, "what was taken over ran before"
 	case d.Kind.Restores():
 		return nil, fmt.Sprintf("a %s is never rolled back by itself", d.Kind)
 	case errors.Is(why, stella.ErrFenced):

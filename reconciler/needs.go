@@ -71,6 +71,22 @@ type Suspecter interface {
 	Suspects(ctx context.Context, id stella.ResourceID, path string) ([]string, error)
 }
 
+// Adopter is a Target that can take over what somebody else started there.
+type Adopter interface {
+	// Running finds what could be taken over and changes nothing. It refuses with
+	// stella.ErrRefused what another environment or target has, and says
+	// stella.ErrNotFound where nothing runs.
+	Running(ctx context.Context) (stella.Found, error)
+	// Foresee returns what Observe would, had what runs been taken over as
+	// desired. It changes nothing.
+	Foresee(ctx context.Context, desired stella.State) (stella.State, error)
+	// Adopt records what runs as this target's own, asked for as the order's
+	// desired state says, and writes the sticker. It creates, changes and ends
+	// nothing that runs, and repeated it does nothing. What is no longer as desired
+	// is refused with stella.ErrConflict, a stale fence with stella.ErrFenced.
+	Adopt(ctx context.Context, o stella.Order) error
+}
+
 // TargetSpec says which target to open.
 type TargetSpec struct {
 	Environment *configrepo.Environment

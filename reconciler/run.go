@@ -133,6 +133,9 @@ func (r *run) snapshot() stella.Deployment {
 // crash anywhere in it leaves an open deployment in the ledger; the next holder
 // observes and plans again, with this same code.
 func (r *run) execute(ctx context.Context) error {
+	if r.dep.Kind == stella.KindImport {
+		return r.takeOver(ctx)
+	}
 	r.baselineChecks(ctx)
 	if err := r.prepare(ctx); err != nil {
 		return err

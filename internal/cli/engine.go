@@ -44,6 +44,7 @@ type reader interface {
 type changer interface {
 	Reconcile(ctx context.Context, req reconciler.ReconcileRequest) (reconciler.Outcome, error)
 	Deploy(ctx context.Context, req reconciler.DeployRequest) (reconciler.Outcome, error)
+	TakeOver(ctx context.Context, req reconciler.TakeOverRequest) (reconciler.Outcome, error)
 	Rollback(ctx context.Context, req reconciler.RollbackRequest) (reconciler.Outcome, error)
 	Reset(ctx context.Context, req reconciler.ResetRequest) (reconciler.Outcome, error)
 	Adopt(ctx context.Context, req reconciler.AdoptRequest) (reconciler.Outcome, error)

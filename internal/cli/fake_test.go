@@ -264,6 +264,10 @@ func (f *fakeEngine) Deploy(ctx context.Context, req reconciler.DeployRequest) (
 	return f.change(ctx, req.Environment, stella.KindDeploy, req.Options)
 }
 
+func (f *fakeEngine) TakeOver(ctx context.Context, req reconciler.TakeOverRequest) (reconciler.Outcome, error) {
+	return f.change(ctx, req.Environment, stella.KindImport, req.Options)
+}
+
 func (f *fakeEngine) Adopt(ctx context.Context, req reconciler.AdoptRequest) (reconciler.Outcome, error) {
 	return f.change(ctx, req.Environment, stella.KindDeploy, req.Options)
 }

@@ -56,6 +56,8 @@ func documentCases() []documentCase {
 		{"rollback-conflict", "rollback production --commit " + commit1 + " --dry-run", 5, func(f *fakeEngine) { f.reverts, f.conflict = []string{commit1}, true }},
 		{"rollback", "rollback production --reason broken", 0, nil},
 		{"env-reset", "orch env reset production --to-baseline --reason wrecked", 0, nil},
+		{"adopt", "adopt production --reason tried", 0, nil},
+		{"adopt-dry-run", "adopt production --dry-run", 0, nil},
 		{"deploy", "deploy production --artifact " + newImage, 0, nil},
 		{"deploy-failed", "deploy production --artifact " + newImage, 3, func(f *fakeEngine) { f.fails, f.rollsBack = "failed", true }},
 		{"reconcile", "reconcile production", 0, nil},

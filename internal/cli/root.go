@@ -33,7 +33,7 @@ func newRootCmd(a *App) *cobra.Command {
 		&cobra.Group{ID: groupWatch, Title: "Look and operate:"},
 		&cobra.Group{ID: groupSetup, Title: "Set up:"},
 	)
-	addCommands(root, groupWork, newDeployCmd(a), newPlanCmd(a), newReconcileCmd(a), newServeCmd(a), newWhyCmd(a))
+	addCommands(root, groupWork, newDeployCmd(a), newAdoptCmd(a), newPlanCmd(a), newReconcileCmd(a), newServeCmd(a), newWhyCmd(a))
 	addCommands(root, groupBack, newRollbackCmd(a), newBaselineCmd(a))
 	addCommands(root, groupWatch, newDriftCmd(a), newOrchCmd(a))
 	addCommands(root, groupSetup, newQuickstartCmd(a), newInitCmd(a), newValidateCmd(a), newSchemaCmd(a), newVersionCmd(a), newCompletionCmd(a))
