@@ -34,21 +34,23 @@ func (d *Docker) Apply(ctx context.Context, o stella.Order, report func(stella.A
 	if err := d.raise(ctx, o.Fence); err != nil {
 		return err
 	}
-	if len(o.Actions) > 0 {
-		if err := d.ready(ctx, o, inv, set); err != nil {
+	acts, due := withJobs(o, set, inv)
+	if len(acts) > 0 {
+		if err := d.ready(ctx, acts, inv, set); err != nil {
 			return err
 		}
 	}
+	st := step{d: d, order: o, set: set, due: due, life: ctx}
 	removed := map[string]bool{}
-	for _, a := range inOrder(o.Actions, set) {
+	for _, a := range acts {
 		if ctx.Err() != nil {
 			return fmt.Errorf("apply to %s: %w", d.cfg.Name, context.Cause(ctx))
 		}
-		err := d.act(context.WithoutCancel(ctx), step{d, o, set}, a)
+		err := d.act(context.WithoutCancel(ctx), st, a)
 		if err != nil {
 			err = fmt.Errorf("%s %s: %w", a.Op, a.Resource.ID, err)
 		}
-		if report != nil {
+		if report != nil && st.asked(a) {
 			report(a, err)
 		}
 		if err != nil {
@@ -58,17 +60,17 @@ func (d *Docker) Apply(ctx context.Context, o stella.Order, report func(stella.A
 			removed[name] = true
 		}
 	}
-	return d.finish(context.WithoutCancel(ctx), step{d, o, set}, removed)
+	return d.finish(context.WithoutCancel(ctx), st, removed)
 }
 
 // ready makes sure, before anything is touched, that nothing is in the way and
 // every image is there. After a Prepare it only looks.
-func (d *Docker) ready(ctx context.Context, o stella.Order, inv *inventory, set desiredSet) error {
+func (d *Docker) ready(ctx context.Context, acts []stella.Action, inv *inventory, set desiredSet) error {
 	if err := d.checkWay(ctx, inv, set); err != nil {
 		return err
 	}
 	var changed []service
-	for _, a := range o.Actions {
+	for _, a := range acts {
 		name, isService := strings.CutPrefix(string(a.Resource.ID), servicePrefix)
 		if s, ok := set.service(name); ok && isService && a.Op != stella.OpRemove {
 			changed = append(changed, s)
@@ -97,6 +99,8 @@ type step struct {
 	d     *Docker
 	order stella.Order
 	set   desiredSet
+	due   map[string]bool // jobs that run in it, by name
+	life  context.Context // of the order: it ends a job, which may take long, and no other action
 }
 
 // do carries out one effect, unless somebody with a higher fence was there.

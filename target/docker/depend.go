@@ -26,7 +26,7 @@ func (r *replacement) await(ctx context.Context) error {
 		return err
 	}
 	for _, on := range slices.Sorted(maps.Keys(r.depends)) {
-		if _, here := r.set.service(on); !here {
+		if _, here := r.set.service(on); !here || r.idle(on) {
 			continue
 		}
 		b := inv.services[on]

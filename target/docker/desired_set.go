@@ -62,7 +62,7 @@ func (d *Docker) parseDesired(state stella.State, inv *inventory) (desiredSet, e
 		case "service":
 			s, err := d.parseService(r, name)
 			out.services = append(out.services, s)
-			all = append(all, err)
+			all = append(all, err, checkJob(r))
 		default:
 			all = append(all, fmt.Errorf("%w: %s: a container engine has no such thing", stella.ErrUnsupported, r.ID))
 		}

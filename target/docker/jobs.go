@@ -76,16 +76,18 @@ func ranAs(c container.InspectResponse) lastRun {
 }
 
 // isDue reports whether an order runs a job: it belongs to the kind of
-// deployment, did not succeed in this very one, and the release, or the job
-// itself, is another one than the target has, or the job did not succeed when it
-// ran last. before is the target's sticker; nil for none.
+// deployment and did not succeed in this very one; and, in one that goes forward,
+// the release, or the job itself, is another one than the target has, or the job
+// did not succeed when it ran last. before is the target's sticker; nil for none.
 func isDue(r stella.Resource, o stella.Order, before *stella.Sticker, last lastRun) bool {
 	switch {
 	case !jobOf(r).of(o.Kind):
 		return false
 	case last.deployment == o.Sticker.Deployment && last.succeeded:
 		return false // after a crash
-	case before == nil || before.Release != o.Sticker.Release || before.Commit != o.Sticker.Commit && o.Kind.GoesBack():
+	case o.Kind.GoesBack():
+		return true // also where a deployment failed before it had a sticker
+	case before == nil || before.Release != o.Sticker.Release:
 		return true
 	case last.started && !last.succeeded:
 		return true

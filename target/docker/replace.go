@@ -63,6 +63,9 @@ func (d *Docker) putService(ctx context.Context, st step, s service) error {
 			return err
 		}
 	}
+	if jobOf(s.resource) != "" {
+		return r.putJob(ctx)
+	}
 	same, err := r.asDesired(ctx, r.boxes.current)
 	if err != nil {
 		return err
