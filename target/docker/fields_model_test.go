@@ -236,3 +236,47 @@ func BenchmarkFields(b *testing.B) {
 		fields(sighting{id: r.ID, asked: asked, live: live, image: image, engine: engine, scope: scope{project: "shop"}})
 	}
 }
+
+// TestFilesOfAContainerAreReadByTheirContents also shows what the label tells of
+// secrets: where they are, and nothing of what they hold.
+func TestFilesOfAContainerAreReadByTheirContents(t *testing.T) {
+	image, engine := someFacts()
+	asked := map[string]any{
+		"image": someImage,
+		"configs": map[string]any{"/etc/app.conf": map[string]any{
+			"content": "a=1\n", "digest": "sha256:b1c39d1a0f0fa1c1a2d9d5d0b4ae6a2a", "mode": "0444", "uid": "", "gid": "0",
+		}},
+		"secrets": map[string]any{"/run/secrets/db": map[string]any{"content": "hush", "mode": "0400", "uid": "1000", "gid": ""}},
+	}
+	label, err := specLabel(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(label, "hush") || strings.Contains(label, "a=1") {
+		t.Errorf("the label tells contents: %s", label)
+	}
+	spec, err := parseSpec(label)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bp, found := compile(stella.Resource{ID: "service/web", Fields: asked}, scope{project: "shop"})
+	if len(found) > 0 {
+		t.Fatal(found)
+	}
+	g := sighting{id: "service/web", asked: spec, live: answer(t, bp, image, nil), files: bp.files, image: image, engine: engine, scope: scope{project: "shop"}}
+	got := fields(g)
+	config, _ := askedBelow(got, "configs", "/etc/app.conf").(map[string]any)
+	config["digest"] = askedBelow(asked, "configs", "/etc/app.conf", "digest") // the made-up one
+	if diff := cmp.Diff(asked, got); diff != "" {
+		t.Errorf("as asked (-want +got):\n%s", diff)
+	}
+	g.files = slices.Clone(bp.files)
+	g.files[1].content, g.files[0].mode = []byte("other"), 0o600
+	got = fields(g)
+	if v := askedBelow(got, "secrets", "/run/secrets/db", "content"); v != "other" {
+		t.Errorf("the secret reads %v", v)
+	}
+	if v := askedBelow(got, "configs", "/etc/app.conf", "mode"); v != "0600" {
+		t.Errorf("the mode reads %v", v)
+	}
+}
