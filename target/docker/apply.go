@@ -72,6 +72,11 @@ func (d *Docker) ready(ctx context.Context, acts []stella.Action, inv *inventory
 	var changed []service
 	for _, a := range acts {
 		name, isService := strings.CutPrefix(string(a.Resource.ID), servicePrefix)
+		if b := inv.services[name]; isService && b != nil && b.current != nil {
+			if err := d.spareSelf(ctx, string(a.Op)+" "+string(a.Resource.ID), b.current.ID); err != nil {
+				return err
+			}
+		}
 		if s, ok := set.service(name); ok && isService && a.Op != stella.OpRemove {
 			changed = append(changed, s)
 		}

@@ -35,18 +35,10 @@ func (r *replacement) create(ctx context.Context, name string) (*box, error) {
 	}
 	maps.Copy(config.Labels, labels)
 	options := client.ContainerCreateOptions{Name: name, Config: &config, HostConfig: &host}
+	options.NetworkingConfig = endpoints(r.bp)
 	names := slices.Sorted(maps.Keys(r.bp.networks))
-	if len(names) > 0 {
-		first := names[0]
-		if _, ok := r.bp.networks[string(host.NetworkMode)]; ok {
-			first = string(host.NetworkMode)
-		}
-		if host.NetworkMode == "" {
-			host.NetworkMode = container.NetworkMode(first)
-		}
-		// Engines before API 1.44 take one network here; the others follow.
-		options.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{first: r.bp.networks[first]}}
-		names = slices.DeleteFunc(names, func(n string) bool { return n == first })
+	if options.NetworkingConfig != nil {
+		names = slices.DeleteFunc(names, func(n string) bool { return options.NetworkingConfig.EndpointsConfig[n] != nil })
 	}
 	if err := r.d.gate(ctx, r.order.Fence); err != nil {
 		return nil, err
@@ -105,4 +97,17 @@ func composeNeeds(depends map[string]string) string {
 		out = append(out, on+":"+depends[on]+":false")
 	}
 	return strings.Join(out, ",")
+}
+
+// endpoints is the network that a container is made on: the one that its mode
+// names, else the first. Engines before API 1.44 take one; the others follow.
+func endpoints(bp blueprint) *network.NetworkingConfig {
+	if len(bp.networks) == 0 {
+		return nil
+	}
+	first := string(bp.host.NetworkMode)
+	if _, ok := bp.networks[first]; !ok {
+		first = slices.Min(slices.Collect(maps.Keys(bp.networks)))
+	}
+	return &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{first: bp.networks[first]}}
 }
