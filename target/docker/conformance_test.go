@@ -2,6 +2,8 @@ package docker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -49,7 +52,6 @@ type asJSON = map[string]any
 type scene struct {
 	*Docker
 	registry *httptest.Server
-	pushed   map[string]stella.Artifact
 }
 
 var scenes atomic.Int64
@@ -58,7 +60,7 @@ func newScene(t testing.TB, change ...func(*Config)) *scene {
 	t.Helper()
 	engine := dockertest.Engine(t)
 	host := &url.URL{Scheme: "http", Host: dockertest.Registry(t)}
-	s := &scene{registry: httptest.NewServer(httputil.NewSingleHostReverseProxy(host)), pushed: map[string]stella.Artifact{}}
+	s := &scene{registry: httptest.NewServer(httputil.NewSingleHostReverseProxy(host))}
 	t.Cleanup(s.registry.Close)
 	name := fmt.Sprintf("edge%d", scenes.Add(1))
 	c := Config{
@@ -105,14 +107,23 @@ func (s *scene) clear(t testing.TB) {
 	}
 }
 
+// pushed are the images that all scenes share: pushing one twice at a time makes
+// the registry mix them up.
+var pushed = struct {
+	sync.Mutex
+	images map[string]stella.Artifact
+}{images: map[string]stella.Artifact{}}
+
 func (s *scene) image(t testing.TB, version string) stella.Artifact {
 	t.Helper()
-	a, ok := s.pushed[version]
+	pushed.Lock()
+	defer pushed.Unlock()
+	a, ok := pushed.images[version]
 	if !ok {
 		a = dockertest.Image(t, version)
-		a.Registry = strings.TrimPrefix(s.registry.URL, "http://")
-		s.pushed[version] = a
+		pushed.images[version] = a
 	}
+	a.Registry = strings.TrimPrefix(s.registry.URL, "http://")
 	return a
 }
 
@@ -178,11 +189,17 @@ func full(r stella.Resource) stella.Resource {
 	maps.Copy(r.Fields, asJSON{
 		"entrypoint": []any{"/bin/sh", "/app"}, "command": []any{"longer"}, "workingDir": "/etc",
 		"environment": asJSON{"A": "1", "B": "2"}, "labels": asJSON{"team": "shop", "tier": "web"},
-		"configs":    asJSON{"/etc/a.conf": asJSON{"content": "a"}, "/etc/b.conf": asJSON{"content": "b"}},
+		"configs":    asJSON{"/etc/a.conf": config("a"), "/etc/b.conf": config("b")},
 		"stopSignal": "SIGINT", "stopGracePeriodSeconds": 2.0, "restart": "on-failure:3",
-		"healthcheck": asJSON{"test": []any{"NONE"}}, "mem_limit": "64m", "cap_drop": []any{"NET_RAW"},
+		"healthcheck": asJSON{"test": []any{"NONE"}}, "mem_limit": float64(64 << 20), "cap_drop": []any{"NET_RAW"},
 	})
 	return r
+}
+
+// config is one as a config repository has it.
+func config(content string) asJSON {
+	sum := sha256.Sum256([]byte(content))
+	return asJSON{"content": content, "digest": "sha256:" + hex.EncodeToString(sum[:])}
 }
 
 // current inspects the container of a service by its name.

@@ -82,7 +82,7 @@ func (s *scene) fileDamages() map[string]targettest.Damage {
 		}
 	}
 	return map[string]targettest.Damage{
-		"config content changed": {Want: one(stella.Modified, webID, conf+"/content"), Do: by("printf b > /etc/a.conf")},
+		"config content changed": {Want: append(one(stella.Modified, webID, conf+"/content"), one(stella.Modified, webID, conf+"/digest")...), Do: by("printf b > /etc/a.conf")},
 		"config mode changed":    {Want: one(stella.Extra, webID, conf+"/mode"), Do: by("busybox chmod 400 /etc/a.conf")},
 		"config owner changed":   {Want: one(stella.Extra, webID, conf+"/uid"), Do: by("busybox chown 1234 /etc/a.conf")},
 		"config removed":         {Want: one(stella.Missing, webID, conf), Do: by("rm /etc/a.conf")},
@@ -175,6 +175,6 @@ func (s *scene) programs(versions map[string]stella.Artifact) map[string]func(st
 		"one that leaves its directory":         run("cd /; echo starts; sleep 1000; true", asJSON{"workingDir": "/etc"}),
 		"one that writes to its own files":      run("echo x > /etc/hosts; echo y > /tmp/y; rm /etc/group; echo starts; sleep 1000; true"),
 		"one that changes who it is":            run("echo starts; exec busybox su app -s /bin/sh -c 'sleep 1000'"),
-		"one with files":                        run("echo starts; sleep 1000; true", asJSON{"configs": asJSON{"/etc/x": asJSON{"content": "x", "mode": "0400"}}}),
+		"one with files":                        run("echo starts; sleep 1000; true", asJSON{"configs": asJSON{"/etc/x": config("x")}}),
 	}
 }

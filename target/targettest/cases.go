@@ -328,8 +328,8 @@ func (s *suite) unknown() {
 		s.Fatalf("%v, want ErrUnsupported", err)
 	}
 	for _, field := range []string{"flux_capacitor", "time_circuits"} {
-		if !strings.Contains(err.Error(), "service/web: "+field) {
-			s.Errorf("%q does not name %s", err, field)
+		if !strings.Contains(err.Error(), "web: "+field) {
+			s.Errorf("%q does not name %s of web", err, field)
 		}
 	}
 	s.checkSticker(s.f.Target, &o.Sticker)
