@@ -46,6 +46,9 @@ func (w *world) running(target target, service string) process {
 // "target/service".
 func (w *world) allRunning() map[string]process {
 	w.t.Helper()
+	if w.targets[0].engine != nil {
+		return w.allContained()
+	}
 	sockets, owners := listening(w.t), socketsOf(processesBelow(w.dir))
 	all := map[string]process{}
 	for _, target := range w.targets {
@@ -199,6 +202,9 @@ func (w *world) url(target target, service, path string) string {
 // sticker reads what a target says of itself.
 func (w *world) sticker(target target) stella.Sticker {
 	w.t.Helper()
+	if target.engine != nil {
+		return w.stickerOnEngine(target)
+	}
 	data, err := os.ReadFile(filepath.Join(target.root, "stella.version.json"))
 	if err != nil {
 		w.t.Fatal(err)

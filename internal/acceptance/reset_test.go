@@ -22,6 +22,9 @@ const composeFile = "envs/production/app/compose.yaml"
 
 func (f furnished) files(w *world) map[string]string {
 	files := f.tiny.files(w)
+	if w.targets[0].engine != nil {
+		files[composeFile] = publishedFile(w)
+	}
 	files[composeFile] += "    configs: [{source: motd, target: /www/motd}]\nconfigs: {motd: {file: motd}}\n"
 	files["envs/production/app/motd"] = "as agreed\n"
 	return files

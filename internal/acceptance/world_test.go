@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/dockertest"
 	"github.com/stella-ops/stella/internal/git/gittest"
 )
 
@@ -35,13 +36,18 @@ type world struct {
 	program  string         // the stella to run; empty means shared.binary
 }
 
-// target is a bare host of its own: a root, and an address of loopback.
-type target struct{ name, root, address string }
+// target is a bare host of its own: a root, and an address of loopback. Or it is
+// a container engine on a host of its own.
+type target struct {
+	name, root, address string
+	engine              *dockertest.Daemon // nil for a bare host
+}
 
 // plan says what a world is made of. The zero value is one target that runs
 // one service "web" of the app tiny.
 type plan struct {
 	targets  int      // 0 means 1
+	engines  bool     // targets are container engines; only within TestScenesOnEngines
 	services []string // none means "web"
 	app      app
 	more     string // of environment.yaml: rollout, …
@@ -71,7 +77,10 @@ func newWorld(t *testing.T, p plan) *world {
 	}
 	for i := range max(p.targets, 1) {
 		name := fmt.Sprintf("web-%d", i+1)
-		w.targets = append(w.targets, target{name, filepath.Join(w.dir, name), fmt.Sprintf("127.0.0.%d", i+1)})
+		w.targets = append(w.targets, target{name: name, root: filepath.Join(w.dir, name), address: fmt.Sprintf("127.0.0.%d", i+1)})
+	}
+	if p.engines {
+		w.onEngines()
 	}
 	gittest.SeedRef(t, w.bare, gittest.Branch, "Add production", w.files(p))
 	t.Cleanup(w.stopAll)
@@ -102,7 +111,7 @@ func (w *world) release(version string) string {
 func (w *world) environment(p plan) string {
 	text := "apiVersion: stella/v1\nkind: Environment\nname: production\ntargets:\n"
 	for _, target := range w.targets {
-		text += fmt.Sprintf("- name: %s\n  address: %s\n  host: {root: %s}\n  variables:\n    ADDRESS: %s\n", target.name, target.address, target.root, target.address)
+		text += fmt.Sprintf("- name: %s\n  address: %s\n  %s\n  variables:\n    ADDRESS: %s\n", target.name, target.address, target.where(), target.address)
 		for _, s := range w.services {
 			text += fmt.Sprintf("    %s: \"%d\"\n", portVariable(s), w.ports[s])
 		}
@@ -158,6 +167,7 @@ func (w *world) stopAll() {
 		w.tell(ctx)
 	}
 	out := w.combined(ctx, shared.binary, "orch", "env", "stop", production, "--reason", "end of test")
+	w.stoppedOnEngines(ctx, out)
 	left := processesBelow(w.dir)
 	for _, pid := range left {
 		if p, err := os.FindProcess(pid); err == nil {
@@ -179,6 +189,10 @@ func (w *world) tell(ctx context.Context) {
 		w.t.Logf("%s\n%s", strings.Join(args, " "), w.combined(ctx, args[0], args[1:]...))
 	}
 	for _, target := range w.targets {
+		if target.engine != nil {
+			w.t.Logf("the engine of %s\n%s", target.name, target.engine.Log())
+			continue
+		}
 		for _, s := range w.services {
 			log, err := os.ReadFile(filepath.Join(target.root, "services", s, "log", "current"))
 			w.t.Logf("log of %s on %s (%v)\n%s", s, target.name, err, log)

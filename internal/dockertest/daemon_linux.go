@@ -132,7 +132,7 @@ func (d *Daemon) command() (*exec.Cmd, error) {
 	args := append([]string{
 		binary, "-H", "unix://" + d.Socket, "--config-file", filepath.Join(d.dir, "daemon.json"),
 		"--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"), "--pidfile", filepath.Join(d.dir, "d.pid"),
-		"--cgroup-parent", d.group(),
+		"--cgroup-parent", d.group(), "--log-level", "warn",
 	}, d.args...)
 	if d.netns != "" {
 		// Not `ip netns exec`, which hides the mounts of the control groups.
