@@ -31,6 +31,9 @@ func (d *Docker) Apply(ctx context.Context, o stella.Order, report func(stella.A
 	if err := d.checkActions(o.Actions, set); err != nil {
 		return err
 	}
+	if err := d.spareInActions(ctx, inv, o.Actions); err != nil {
+		return err
+	}
 	if err := d.raise(ctx, o.Fence); err != nil {
 		return err
 	}

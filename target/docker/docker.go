@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -56,6 +57,7 @@ type Docker struct {
 	machine string
 	images  *imageCache
 	plain   atomic.Pointer[container.HostConfig] // see plainHost
+	root    fs.FS                                // of the machine that this process is on; nil for /
 	trip    func(effect string, done bool) error // tests: fails or kills at an effect; nil otherwise
 }
 

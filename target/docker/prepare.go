@@ -32,6 +32,9 @@ func (d *Docker) Prepare(ctx context.Context, desired stella.State, fence int64)
 	if err != nil {
 		return err
 	}
+	if err := d.spareInDesired(ctx, inv, set); err != nil {
+		return err
+	}
 	if err := d.raise(ctx, fence); err != nil {
 		return err
 	}

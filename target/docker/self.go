@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -31,7 +32,7 @@ type self struct {
 const shortID = 12
 
 // containerID is an id with a slash, a dash, or nothing before it.
-var containerID = regexp.MustCompile(`(?:^|[/:-])([0-9a-f]{64})(?:[./]|$)`) //nolint:gochecknoglobals // compiled once
+var containerID = regexp.MustCompile(`(?:^|[/:-])([0-9a-f]{64})(?:[./]|$)`)
 
 // whoAmI reads it from the root directory of the process's machine. What can not be
 // read says nothing.
@@ -108,7 +109,62 @@ func (s *self) is(c *container.InspectResponse) bool {
 // done, "replace service/web". It is called with all containers of an order before
 // anything is touched. It only reads; containers that are gone are none.
 func (d *Docker) spareSelf(ctx context.Context, what string, ids ...string) error {
-	return d.spare(ctx, whoAmI(os.DirFS("/")), what, ids...)
+	root := d.root
+	if root == nil {
+		root = os.DirFS("/")
+	}
+	return d.spare(ctx, whoAmI(root), what, ids...)
+}
+
+// spareInActions looks at all containers that an order's actions would touch.
+func (d *Docker) spareInActions(ctx context.Context, inv *inventory, actions []stella.Action) error {
+	var all []error
+	for _, a := range actions {
+		kind, name, _ := strings.Cut(string(a.Resource.ID), "/")
+		var ids []string
+		for service, b := range inv.services {
+			for _, x := range b.all() {
+				if kind == "service" && service == name || kind == "container" && x.name == name {
+					ids = append(ids, x.ID)
+				}
+			}
+		}
+		all = append(all, d.spareSelf(ctx, string(a.Op)+" "+string(a.Resource.ID), ids...))
+	}
+	return errors.Join(all...)
+}
+
+// spareInDesired looks before there are actions: at services that will surely be
+// replaced or removed.
+func (d *Docker) spareInDesired(ctx context.Context, inv *inventory, set desiredSet) error {
+	var all []error
+	for _, name := range inv.names() {
+		b := inv.services[name].current
+		w, wanted := set.service(name)
+		if b == nil || wanted && (b.Labels[labelSpecDigest] == "" || b.Labels[labelSpecDigest] == digestOrNone(w.resource.Fields)) {
+			continue
+		}
+		all = append(all, d.spareSelf(ctx, "replace "+servicePrefix+safe.Line(name), b.ID))
+	}
+	return errors.Join(all...)
+}
+
+// spareInAll looks at everything of the target.
+func (d *Docker) spareInAll(ctx context.Context, what string) error {
+	inv, err := d.listOurs(ctx)
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, c := range inv.ours {
+		ids = append(ids, c.ID)
+	}
+	return d.spareSelf(ctx, what, ids...)
+}
+
+// all lists the containers of a service.
+func (b *boxes) all() []*box {
+	return slices.DeleteFunc(append([]*box{b.current, b.next, b.previous}, b.strays...), func(x *box) bool { return x == nil })
 }
 
 func (d *Docker) spare(ctx context.Context, me self, what string, ids ...string) error {

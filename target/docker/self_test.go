@@ -3,6 +3,7 @@ package docker
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -17,7 +18,9 @@ import (
 
 // facts reads in a container what whoAmI reads: it is there what the process in it
 // would be told.
-func (y *yard) facts(id string) self {
+func (y *yard) facts(id string) self { return whoAmI(y.inside(id)) }
+
+func (y *yard) inside(id string) fs.FS {
 	y.Helper()
 	files := fstest.MapFS{}
 	for _, name := range []string{"proc/self/mountinfo", "proc/self/cgroup", "proc/sys/kernel/hostname"} {
@@ -31,7 +34,7 @@ func (y *yard) facts(id string) self {
 		y.must(err)
 		files[name] = &fstest.MapFile{Data: []byte(text.String())}
 	}
-	return whoAmI(files)
+	return files
 }
 
 // TestItDoesNotEndItself has containers tell who they are, with as little to go by

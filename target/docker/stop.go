@@ -28,6 +28,9 @@ func (d *Docker) begin(ctx context.Context, fence int64) (step, *inventory, erro
 	if err := d.checkEngine(ctx); err != nil {
 		return st, nil, err
 	}
+	if err := d.spareInAll(ctx, "stop target "+d.cfg.Name); err != nil {
+		return st, nil, err
+	}
 	if err := d.raise(ctx, fence); err != nil {
 		return st, nil, err
 	}
