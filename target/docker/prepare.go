@@ -71,6 +71,9 @@ func (d *Docker) checkWay(ctx context.Context, inv *inventory, set desiredSet) e
 	var ports []publication
 	for _, s := range set.services {
 		bp, _ := compile(s.resource, d.scopeOf(inv, set))
+		if _, err := planFiles(bp); err != nil {
+			all = append(all, fmt.Errorf("service/%s: %w", s.name, err))
+		}
 		if len(bp.host.PortBindings) > 0 {
 			ports = append(ports, publication{s.name, bp.host.PortBindings})
 		}
