@@ -246,8 +246,7 @@ func eventually(t testing.TB, what string, cond func() bool) {
 func (s *scene) foreign(t *testing.T) func(*testing.T) {
 	t.Helper()
 	a := s.image(t, "1")
-	_, err := s.fetch(t.Context(), a)
-	must(t, err)
+	must(t, s.fetch(t.Context(), a))
 	name := s.cfg.Project + "-theirs"
 	labels := map[string]string{composeProject: s.cfg.Project, composeService: "theirs"}
 	c, err := s.api.ContainerCreate(t.Context(), client.ContainerCreateOptions{

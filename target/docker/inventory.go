@@ -103,7 +103,7 @@ func (d *Docker) sortOut(ours, project []container.Summary) *inventory {
 	}
 	slices.Sort(inv.foreign)
 	for service, all := range byService {
-		inv.services[service] = d.assign(service, all)
+		inv.services[service] = assign(all)
 	}
 	return inv
 }
@@ -124,7 +124,7 @@ func serviceOf(c container.Summary) string {
 // assign gives each container of a service its role. Their names decide; but
 // what runs counts before what does not, so that a service whose replacement was
 // broken off is seen to run in whichever container it does.
-func (d *Docker) assign(service string, all []*box) *boxes {
+func assign(all []*box) *boxes {
 	rank := func(b *box) int {
 		n := 0
 		switch {

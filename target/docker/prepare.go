@@ -133,7 +133,7 @@ func (d *Docker) fetchAll(ctx context.Context, services []service) error {
 		}
 		seen[byDigest(s.image)] = true
 		g.Go(func() error {
-			if _, err := d.fetch(ctx, s.image); err != nil {
+			if err := d.fetch(ctx, s.image); err != nil {
 				return fmt.Errorf("prepare %s: pull %s: %w", s.resource.ID, s.image, err)
 			}
 			return nil
@@ -143,20 +143,19 @@ func (d *Docker) fetchAll(ctx context.Context, services []service) error {
 }
 
 // fetch makes sure that the engine has an image, by its digest.
-func (d *Docker) fetch(ctx context.Context, a stella.Artifact) (imageFacts, error) {
-	f, found, err := d.has(ctx, a)
+func (d *Docker) fetch(ctx context.Context, a stella.Artifact) error {
+	_, found, err := d.has(ctx, a)
 	if found || err != nil {
-		return f, err
+		return err
 	}
-	err = d.effect("pull", byDigest(a), func() error { return d.pull(ctx, a) })
-	if err != nil {
-		return f, err
+	if err = d.effect("pull", byDigest(a), func() error { return d.pull(ctx, a) }); err != nil {
+		return err
 	}
-	f, found, err = d.has(ctx, a)
+	_, found, err = d.has(ctx, a)
 	if err == nil && !found {
 		err = fmt.Errorf("%w: the engine has pulled something else", stella.ErrTampered)
 	}
-	return f, err
+	return err
 }
 
 // pull has the engine pull an image. It may take as long as it gets on.

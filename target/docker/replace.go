@@ -89,7 +89,7 @@ func (r *replacement) asDesired(ctx context.Context, b *box) (bool, error) {
 	}
 	asked, err := r.inv.asked(b)
 	if err != nil || b.live.HostConfig == nil || b.live.State == nil {
-		return false, nil
+		return false, nil //nolint:nilerr // nobody knows what it was asked for: it is not what is desired
 	}
 	looked := *b
 	if !b.runs() {
