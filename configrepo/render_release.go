@@ -128,7 +128,8 @@ func (r *renderer) topLevel(m *model, kind string, section map[string]map[string
 	for _, name := range sortedKeys(used) {
 		fields := map[string]any{"name": name}
 		for key, value := range section[name] {
-			if !isUnset(value) && !strings.HasPrefix(key, "x-") {
+			ipv4 := key == "enable_ipv4" && value != nil // false says something: networks have IPv4 otherwise
+			if (ipv4 || !isUnset(value)) && !strings.HasPrefix(key, "x-") {
 				fields[key] = value
 			}
 		}

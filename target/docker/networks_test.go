@@ -2,6 +2,7 @@ package docker
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -18,9 +19,7 @@ import (
 
 func net1(fields map[string]any) stella.Resource {
 	all := map[string]any{"name": "front"}
-	for k, v := range fields {
-		all[k] = v
-	}
+	maps.Copy(all, fields)
 	return stella.Resource{ID: "network/front", Fields: all}
 }
 

@@ -94,7 +94,7 @@ func (d *Docker) checkPorts(ctx context.Context, want []publication, yields map[
 					by = "container " + safe.Clip(nameOf(c), 80)
 				}
 			}
-			if by == "" && !held && local && isBusy(p) {
+			if by == "" && !held && local && isBusy(ctx, p) {
 				by = "a process on the engine's machine"
 			}
 			if by != "" {
@@ -150,7 +150,8 @@ func (d *Docker) sharesNetwork() bool {
 
 // isBusy tries to listen on a port, for a moment. What it may not try, such as a
 // low port without root, counts as free: the engine will tell.
-func isBusy(p hostPort) bool {
+func isBusy(ctx context.Context, p hostPort) bool {
+	var config net.ListenConfig
 	address := net.JoinHostPort("", strconv.Itoa(int(p.number)))
 	if p.ip.IsValid() {
 		address = net.JoinHostPort(p.ip.String(), strconv.Itoa(int(p.number)))
@@ -159,12 +160,12 @@ func isBusy(p hostPort) bool {
 	switch p.protocol {
 	case network.TCP:
 		var l net.Listener
-		if l, err = net.Listen("tcp", address); err == nil {
+		if l, err = config.Listen(ctx, "tcp", address); err == nil {
 			_ = l.Close()
 		}
 	case network.UDP:
 		var l net.PacketConn
-		if l, err = net.ListenPacket("udp", address); err == nil {
+		if l, err = config.ListenPacket(ctx, "udp", address); err == nil {
 			_ = l.Close()
 		}
 	}
