@@ -93,9 +93,10 @@ type recordContainer struct {
 	whole    bool
 }
 
-// recordPrefix is what the names of the target's records start with.
+// recordPrefix is what the names of the target's records start with. No name has
+// a dot, so that no two targets share one, whatever hyphens they have.
 func (d *Docker) recordPrefix() string {
-	return "stella-" + string(d.cfg.Environment) + "-" + d.cfg.Name + "-"
+	return "stella." + string(d.cfg.Environment) + "." + d.cfg.Name + "."
 }
 
 // ledgerOf picks the records from a listing. The newest whole one counts.
