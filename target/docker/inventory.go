@@ -48,7 +48,13 @@ type inventory struct {
 
 // takeInventory lists what is ours and looks at the containers that count.
 func (d *Docker) takeInventory(ctx context.Context) (*inventory, error) {
-	inv, err := d.listOurs(ctx)
+	return d.takeInventoryAs(ctx, nil)
+}
+
+// takeInventoryAs is takeInventory by another record than there is: as changes
+// it; nil for that which there is.
+func (d *Docker) takeInventoryAs(ctx context.Context, as func(*ledger)) (*inventory, error) {
+	inv, err := d.listOursAs(ctx, as)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +62,9 @@ func (d *Docker) takeInventory(ctx context.Context) (*inventory, error) {
 }
 
 // listOurs is an inventory before anything was looked at.
-func (d *Docker) listOurs(ctx context.Context) (*inventory, error) {
+func (d *Docker) listOurs(ctx context.Context) (*inventory, error) { return d.listOursAs(ctx, nil) }
+
+func (d *Docker) listOursAs(ctx context.Context, as func(*ledger)) (*inventory, error) {
 	var ours, project []container.Summary
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -70,12 +78,16 @@ func (d *Docker) listOurs(ctx context.Context) (*inventory, error) {
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
-	return d.sortOut(ours, project), nil
+	l := d.ledgerOf(ours)
+	if as != nil {
+		as(&l)
+	}
+	return d.sortOut(l, ours, project), nil
 }
 
 // sortOut says what each container is. It is pure.
-func (d *Docker) sortOut(ours, project []container.Summary) *inventory {
-	inv := &inventory{ledger: d.ledgerOf(ours), services: map[string]*boxes{}}
+func (d *Docker) sortOut(l ledger, ours, project []container.Summary) *inventory {
+	inv := &inventory{ledger: l, services: map[string]*boxes{}}
 	known := map[string]bool{}
 	byService := map[string][]*box{}
 	add := func(c container.Summary) {

@@ -69,6 +69,9 @@ func (d *Docker) ownNetworks(ctx context.Context, h *holdings) ([]liveNetwork, e
 		if err != nil {
 			return nil, err
 		}
+		if there && x.Resource.Fields == nil {
+			x.Resource.ID = "" // the implicit one, of a project that was adopted
+		}
 		if there {
 			all = append(all, liveNetwork{x.Resource, n})
 		}

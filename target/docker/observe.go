@@ -41,8 +41,12 @@ type view struct {
 // resource, except a one-shot that ended as it should; the observation says why.
 // Errors are of class stella.ErrUnreachable where the engine does not answer or is
 // another one than it was.
-func (d *Docker) Observe(ctx context.Context) (stella.State, error) {
-	v, err := d.view(ctx)
+func (d *Docker) Observe(ctx context.Context) (stella.State, error) { return d.observeAs(ctx, nil) }
+
+// observeAs is Observe by another record than there is; nil for that which there
+// is.
+func (d *Docker) observeAs(ctx context.Context, as func(*ledger)) (stella.State, error) {
+	v, err := d.viewAs(ctx, as)
 	if err != nil {
 		return stella.State{}, err
 	}
@@ -72,7 +76,9 @@ func (d *Docker) Observe(ctx context.Context) (stella.State, error) {
 }
 
 // view takes the inventory and asks for all that is not of one service.
-func (d *Docker) view(ctx context.Context) (*view, error) {
+func (d *Docker) view(ctx context.Context) (*view, error) { return d.viewAs(ctx, nil) }
+
+func (d *Docker) viewAs(ctx context.Context, as func(*ledger)) (*view, error) {
 	v := &view{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -80,7 +86,7 @@ func (d *Docker) view(ctx context.Context) (*view, error) {
 		return err
 	})
 	g.Go(func() (err error) {
-		v.inventory, err = d.takeInventory(gctx)
+		v.inventory, err = d.takeInventoryAs(gctx, as)
 		return err
 	})
 	if err := g.Wait(); err != nil {
