@@ -53,11 +53,7 @@ func (t *targets) docker(ctx context.Context, spec reconciler.TargetSpec) (recon
 	if err != nil {
 		return nil, engines.Explain(err)
 	}
-	target, ok := any(d).(reconciler.Target)
-	if !ok {
-		return nil, fmt.Errorf("target %s: docker: %w by this version", spec.Target.Name, stella.ErrUnsupported)
-	}
-	return target, nil
+	return d, nil
 }
 
 func (t *targets) host(ctx context.Context, spec reconciler.TargetSpec) (reconciler.Target, error) {
