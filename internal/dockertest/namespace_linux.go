@@ -2,6 +2,7 @@ package dockertest
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,6 +69,16 @@ func Run(run func() int) int {
 	return run()
 }
 
+// atATime lets more tests run at a time than there are processors, unless the
+// command line says how many: they wait for an engine most of the time.
+func atATime() {
+	const most = "8"
+	said := slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "-test.parallel") })
+	if f := flag.Lookup("test.parallel"); f != nil && !said {
+		_ = f.Value.Set(most) // a number, as it wants
+	}
+}
+
 // asToldInside runs what a process of the namespaces is there for; false where
 // this is none.
 func asToldInside(run func() int) (code int, done bool) {
@@ -79,6 +91,7 @@ func asToldInside(run func() int) (code int, done bool) {
 		// What the tests start is none of this.
 		_ = errors.Join(os.Unsetenv(roleVariable), os.Unsetenv(dirVariable))
 		suite.dir = dir
+		atATime()
 		return run(), true
 	}
 	return 0, false

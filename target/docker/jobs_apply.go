@@ -89,7 +89,7 @@ func (r *replacement) putJob(ctx context.Context) error {
 	if err := r.d.gate(ctx, r.order.Fence); err != nil {
 		return err
 	}
-	return r.d.runJob(r.life, r.resource, b.ID)
+	return r.d.runJob(r.life, r.resource, b.ID) //nolint:contextcheck // a job that was begun goes on after an interrupt
 }
 
 // jobBox returns the container that the job is to run in, or that it ran in where

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -26,9 +27,7 @@ func (r *release) service(name, version, script string, more map[string]any) ste
 	if script != "" {
 		fields["entrypoint"] = []any{"/bin/sh", "-c", script}
 	}
-	for key, value := range more {
-		fields[key] = value
-	}
+	maps.Copy(fields, more)
 	return stella.Resource{ID: serviceID(name), Fields: fields}
 }
 
