@@ -31,19 +31,25 @@ func (d *Docker) Apply(ctx context.Context, o stella.Order, report func(stella.A
 	if err := d.checkActions(o.Actions, set); err != nil {
 		return err
 	}
-	if err := d.spareInActions(ctx, inv, o.Actions); err != nil {
+	whole := o
+	moved, err := d.rebound(ctx, o, set, inv)
+	if err != nil {
+		return err
+	}
+	whole.Actions = slices.Concat(o.Actions, moved)
+	if err := d.spareInActions(ctx, inv, whole.Actions); err != nil {
 		return err
 	}
 	if err := d.raise(ctx, o.Fence); err != nil {
 		return err
 	}
-	acts, due := withJobs(o, set, inv)
+	acts, due := withJobs(whole, set, inv)
 	if len(acts) > 0 {
 		if err := d.ready(ctx, acts, inv, set); err != nil {
 			return err
 		}
 	}
-	st := step{d: d, order: o, set: set, due: due, life: ctx}
+	st := step{d: d, order: o, set: set, due: due, moves: movesOf(acts), life: ctx}
 	removed := map[string]bool{}
 	for _, a := range acts {
 		if ctx.Err() != nil {
@@ -108,7 +114,18 @@ type step struct {
 	order stella.Order
 	set   desiredSet
 	due   map[string]bool // jobs that run in it, by name
+	moves map[string]bool // services that it is about, by name
 	life  context.Context // of the order: it ends a job, which may take long, and no other action
+}
+
+func movesOf(acts []stella.Action) map[string]bool {
+	moves := map[string]bool{}
+	for _, a := range acts {
+		if name, ok := strings.CutPrefix(string(a.Resource.ID), servicePrefix); ok {
+			moves[name] = true
+		}
+	}
+	return moves
 }
 
 // do carries out one effect, unless somebody with a higher fence was there.
@@ -141,7 +158,7 @@ func (d *Docker) act(ctx context.Context, st step, a stella.Action) error {
 		labels := d.labels(st, a.Resource.ID)
 		switch {
 		case kind == "network" && a.Op == stella.OpRemove:
-			return d.removeNetwork(ctx, a.Resource.ID, h)
+			return d.leaveNetwork(ctx, st, a.Resource.ID, h)
 		case kind == "network":
 			return d.putNetwork(ctx, want, labels, h)
 		case a.Op == stella.OpRemove:
@@ -211,6 +228,12 @@ func (d *Docker) finish(ctx context.Context, st step, removed map[string]bool) e
 				return err
 			}
 		}
+	}
+	if err := d.gate(ctx, st.order.Fence); err != nil {
+		return err
+	}
+	if err := d.sweepFiles(ctx); err != nil {
+		return err
 	}
 	sticker := st.order.Sticker
 	sticker.SchemaVersion = 1

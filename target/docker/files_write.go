@@ -36,7 +36,7 @@ func (d *Docker) createWithFiles(ctx context.Context, options client.ContainerCr
 	}
 	var helper string
 	if len(plan.volumes) > 0 {
-		if err := d.sweepFiles(ctx); err != nil {
+		if err := d.discardHelpers(ctx, d.mine().Add("label", labelFiles+"="+options.Name)); err != nil {
 			return "", err
 		}
 		var mounts []mount.Mount
@@ -118,9 +118,10 @@ func (d *Docker) fillVolumes(ctx context.Context, options client.ContainerCreate
 	return helper, mounts, d.copyFiles(ctx, helper, options.Name+".files", inVolumes)
 }
 
-// sweepFiles removes what held files of containers that are no more.
-func (d *Docker) sweepFiles(ctx context.Context) error {
-	list, err := d.list(ctx, d.mine().Add("label", labelFiles))
+// discardHelpers removes the containers that a crash left while they filled
+// volumes.
+func (d *Docker) discardHelpers(ctx context.Context, those client.Filters) error {
+	list, err := d.list(ctx, those)
 	if err != nil {
 		return fmt.Errorf("list containers: %w", err)
 	}
@@ -131,6 +132,16 @@ func (d *Docker) sweepFiles(ctx context.Context) error {
 		if err := d.removeContainer(ctx, c.ID, nameOf(c)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// sweepFiles removes what held files of containers that are no more. Only the
+// end of an order calls it, and a removal: what is being filled meanwhile belongs
+// to somebody with a lower fence, who is refused.
+func (d *Docker) sweepFiles(ctx context.Context) error {
+	if err := d.discardHelpers(ctx, d.mine().Add("label", labelFiles)); err != nil {
+		return err
 	}
 	volumes, err := bounded(ctx, func(ctx context.Context) (client.VolumeListResult, error) {
 		return d.api.VolumeList(ctx, client.VolumeListOptions{Filters: d.mine().Add("label", labelFiles).Add("dangling", "true")})

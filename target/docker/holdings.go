@@ -17,6 +17,10 @@ type holdings struct {
 	// Retired are volumes that are not in use, by their names on the engine. They
 	// and their data stay where they are. Sorted.
 	Retired []string `json:"retired,omitempty"`
+	// Given are driver options of networks, by the networks' ids, that nobody
+	// asked for and that the engine gave when it made them: its own defaults
+	// (default-network-opts), which it does not tell.
+	Given map[string]map[string]string `json:"given,omitempty"`
 
 	// adopted reports whether a container without our labels is ours all the
 	// same, by its id; nil for none.
@@ -59,4 +63,15 @@ func (h *holdings) retire(name string) {
 
 func (h *holdings) unretire(name string) {
 	h.Retired = slices.DeleteFunc(h.Retired, func(n string) bool { return n == name })
+}
+
+// give remembers what the engine gave to a network by itself.
+func (h *holdings) give(network string, options map[string]string) {
+	if len(options) == 0 {
+		return
+	}
+	if h.Given == nil {
+		h.Given = map[string]map[string]string{}
+	}
+	h.Given[network] = options
 }

@@ -32,15 +32,41 @@ func withJobs(o stella.Order, set desiredSet, inv *inventory) (acts []stella.Act
 		}
 	}
 	all = inOrder(all, set)
-	early, late := map[stella.ResourceID]bool{}, map[stella.ResourceID]bool{}
+	early, late, used := map[stella.ResourceID]bool{}, map[stella.ResourceID]bool{}, map[stella.ResourceID]bool{}
 	for _, r := range first {
 		needed(strings.TrimPrefix(string(r.ID), servicePrefix), set, early)
 	}
 	for _, r := range then {
 		late[r.ID] = !early[r.ID]
 	}
-	slices.SortStableFunc(all, func(a, b stella.Action) int { return turnOf(a, early, late) - turnOf(b, early, late) })
+	for id := range early {
+		if r, ok := set.state.Resource(id); ok {
+			for _, n := range networksOf(r) {
+				used[n] = true
+			}
+		}
+	}
+	turn := func(a stella.Action) int {
+		if isNetwork := strings.HasPrefix(string(a.Resource.ID), networkPrefix); isNetwork && a.Op == stella.OpUpdate && !used[a.Resource.ID] {
+			return 1 // it takes services off for a moment: not before a job that may fail
+		}
+		return turnOf(a, early, late)
+	}
+	slices.SortStableFunc(all, func(a, b stella.Action) int { return turn(a) - turn(b) })
 	return all, due
+}
+
+// networksOf are the networks that a service asks for.
+func networksOf(r stella.Resource) []stella.ResourceID {
+	named, _ := r.Fields["networks"].(map[string]any)
+	if len(named) == 0 {
+		return []stella.ResourceID{networkPrefix + defaultNetwork}
+	}
+	var out []stella.ResourceID
+	for name := range named {
+		out = append(out, stella.ResourceID(networkPrefix+name))
+	}
+	return out
 }
 
 // needed adds a service and all that it depends on.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -59,7 +60,13 @@ func (d *Docker) ownNetworks(ctx context.Context, h *holdings) ([]liveNetwork, e
 	}
 	var all []liveNetwork
 	for _, n := range list.Items {
-		all = append(all, liveNetwork{askedOf(n.Labels), n.Network})
+		own := n.Network
+		own.Options = maps.Clone(own.Options)
+		maps.DeleteFunc(own.Options, func(k, v string) bool {
+			given, is := h.Given[own.ID][k]
+			return is && given == v
+		})
+		all = append(all, liveNetwork{askedOf(n.Labels), own})
 	}
 	for _, x := range h.Unlabelled {
 		if !strings.HasPrefix(string(x.Resource.ID), networkPrefix) {
@@ -252,7 +259,7 @@ func (d *Docker) putNetwork(ctx context.Context, r stella.Resource, labels map[s
 	}
 	name := d.nameOnEngine(r)
 	if old == nil {
-		_, err := d.createNetwork(ctx, name, options)
+		_, err := d.createNetwork(ctx, name, options, h)
 		return err
 	}
 	if err := d.replaceNetwork(ctx, r.ID, *old, name, options, h); err != nil {
@@ -265,25 +272,68 @@ func (d *Docker) putNetwork(ctx context.Context, r stella.Resource, labels map[s
 // putDefaultNetwork makes the network that services are on that name none,
 // where it is not there.
 func (d *Docker) putDefaultNetwork(ctx context.Context, labels map[string]string, h *holdings) error {
-	r := stella.Resource{ID: networkPrefix + defaultNetwork, Fields: map[string]any{"name": defaultNetwork}}
+	r, options, err := d.implicitNetwork(labels)
+	if err != nil {
+		return err
+	}
 	old, err := d.networkFor(ctx, r, h)
 	if err != nil || old != nil {
 		return err
 	}
+	_, err = d.createNetwork(ctx, d.nameOnEngine(r), options, h)
+	return err
+}
+
+// implicitNetwork is the network of which an app says nothing.
+func (d *Docker) implicitNetwork(labels map[string]string) (stella.Resource, client.NetworkCreateOptions, error) {
+	r := stella.Resource{ID: networkPrefix + defaultNetwork, Fields: map[string]any{"name": defaultNetwork}}
 	all, err := d.resourceLabels(r, labels, nil, composeNetwork)
 	if err != nil {
-		return err
+		return r, client.NetworkCreateOptions{}, err
 	}
 	delete(all, labelResource) // it is no resource
 	delete(all, labelSpec)
 	delete(all, labelSpecDigest)
-	_, err = d.createNetwork(ctx, d.nameOnEngine(r), client.NetworkCreateOptions{Labels: all})
-	return err
+	return r, client.NetworkCreateOptions{Labels: all}, nil
+}
+
+// leaveNetwork takes away a network that the app says nothing of any more. The
+// one that services are on that name none is made anew, as one of which nothing
+// is asked, with them on it.
+func (d *Docker) leaveNetwork(ctx context.Context, st step, id stella.ResourceID, h *holdings) error {
+	if id != networkPrefix+defaultNetwork || !d.usesDefault(st.set) {
+		return d.removeNetwork(ctx, id, h)
+	}
+	r, options, err := d.implicitNetwork(d.labels(st, id))
+	if err != nil {
+		return err
+	}
+	all, err := d.ownNetworks(ctx, h)
+	if err != nil {
+		return err
+	}
+	name := d.nameOnEngine(r)
+	i := slices.IndexFunc(all, func(n liveNetwork) bool { return n.asked.ID == id && !isExternal(n.asked) && n.network.Name == name })
+	if i < 0 {
+		return d.removeNetwork(ctx, id, h)
+	}
+	if err := d.replaceNetwork(ctx, id, all[i], name, options, h); err != nil {
+		return err
+	}
+	return d.removeNetwork(ctx, id, h) // what is left under another name
+}
+
+// usesDefault reports whether any service of a desired state names no network.
+func (d *Docker) usesDefault(set desiredSet) bool {
+	return slices.ContainsFunc(set.services, func(s service) bool {
+		bp, _ := compile(s.resource, scope{project: d.cfg.Project, api: d.api.ClientVersion()})
+		_, on := bp.networks[d.cfg.Project+"_"+defaultNetwork]
+		return on
+	})
 }
 
 // removeNetwork removes a network, after the services that were on it. One that
-// is not there, or external, is forgotten. The network that services are on
-// that name none stays as it is, as long as any of ours is on it.
+// is not there, or external, is forgotten.
 func (d *Docker) removeNetwork(ctx context.Context, id stella.ResourceID, h *holdings) error {
 	all, err := d.ownNetworks(ctx, h)
 	if err != nil {
@@ -293,16 +343,7 @@ func (d *Docker) removeNetwork(ctx context.Context, id stella.ResourceID, h *hol
 		if n.asked.ID != id || isExternal(n.asked) {
 			continue
 		}
-		on, err := d.attached(ctx, id, n.network, h)
-		if err != nil {
-			return err
-		}
-		for _, a := range on {
-			if err := d.disconnect(ctx, n.network, a); err != nil {
-				return err
-			}
-		}
-		if err := d.deleteNetwork(ctx, n.network); err != nil {
+		if err := d.dropNetwork(ctx, id, n.network, h); err != nil {
 			return err
 		}
 	}
@@ -310,9 +351,24 @@ func (d *Docker) removeNetwork(ctx context.Context, id stella.ResourceID, h *hol
 	return nil
 }
 
+// dropNetwork removes a network with what of ours is still on it taken off.
+func (d *Docker) dropNetwork(ctx context.Context, id stella.ResourceID, n network.Network, h *holdings) error {
+	on, err := d.attached(ctx, id, n, h)
+	if err != nil {
+		return err
+	}
+	for _, a := range on {
+		if err := d.disconnect(ctx, n, a); err != nil {
+			return err
+		}
+	}
+	delete(h.Given, n.ID)
+	return d.deleteNetwork(ctx, n)
+}
+
 // createNetwork makes a network and returns its id. Two may have one name: of
 // two that are made at once ours goes again.
-func (d *Docker) createNetwork(ctx context.Context, name string, options client.NetworkCreateOptions) (id string, err error) {
+func (d *Docker) createNetwork(ctx context.Context, name string, options client.NetworkCreateOptions, h *holdings) (id string, err error) {
 	err = d.effect("network", name, func() error {
 		made, err := bounded(ctx, func(ctx context.Context) (client.NetworkCreateResult, error) {
 			return d.api.NetworkCreate(ctx, name, options)
@@ -333,6 +389,15 @@ func (d *Docker) createNetwork(ctx context.Context, name string, options client.
 		err := d.deleteNetwork(ctx, network.Network{ID: id, Name: name})
 		return "", errors.Join(fmt.Errorf("create network %s: %w: somebody else made one of this name", name, stella.ErrConflict), err)
 	}
+	made, there, err := d.networkNamed(ctx, id)
+	if err != nil || !there {
+		return id, err
+	}
+	maps.DeleteFunc(made.Options, func(k, _ string) bool {
+		_, asked := options.Options[k]
+		return asked || isAddressing(k)
+	})
+	h.give(id, made.Options)
 	return id, nil
 }
 

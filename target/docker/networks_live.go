@@ -30,9 +30,7 @@ func (d *Docker) networkFields(r stella.Resource, live network.Network) map[stri
 	if want := cmp.Or(want.Driver, "bridge"); live.Driver != want {
 		out["driver"] = live.Driver
 	}
-	liveTexts(out, "driver_opts", want.Options, live.Options, func(k, v string) bool {
-		return k == "com.docker.network.enable_ipv4" || k == "com.docker.network.enable_ipv6"
-	})
+	liveTexts(out, "driver_opts", want.Options, live.Options, func(k, _ string) bool { return isAddressing(k) })
 	liveTexts(out, "labels", want.Labels, live.Labels, func(k, _ string) bool { return isFurniture(k) })
 	liveBool(out, "internal", want.Internal, live.Internal)
 	liveBool(out, "attachable", want.Attachable, live.Attachable)
@@ -42,6 +40,11 @@ func (d *Docker) networkFields(r stella.Resource, live network.Network) map[stri
 	liveBool(out, "enable_ipv6", want.EnableIPv6 != nil && *want.EnableIPv6, live.EnableIPv6)
 	liveIPAM(out, want.IPAM, live)
 	return out
+}
+
+// isAddressing reports whether a driver's option says what is said elsewhere.
+func isAddressing(option string) bool {
+	return option == "com.docker.network.enable_ipv4" || option == "com.docker.network.enable_ipv6"
 }
 
 // liveBool writes a boolean where it is not as asked.

@@ -124,9 +124,10 @@ func (d *Docker) replaceNetwork(ctx context.Context, id stella.ResourceID, old l
 	if err := d.deleteNetwork(ctx, old.network); err != nil {
 		return errors.Join(err, d.reconnect(ctx, old.network.ID, old.network.Name, on, &old.network.IPAM))
 	}
-	made, err := d.createNetwork(ctx, name, options)
+	delete(h.Given, old.network.ID)
+	made, err := d.createNetwork(ctx, name, options, h)
 	if err != nil {
-		return errors.Join(err, d.putBack(ctx, old.network, on))
+		return errors.Join(err, d.putBack(ctx, old.network, on, h))
 	}
 	return d.reconnect(ctx, made, name, on, options.IPAM)
 }
@@ -148,7 +149,7 @@ func (d *Docker) reconnect(ctx context.Context, networkID, name string, on []att
 }
 
 // putBack makes a network as it was.
-func (d *Docker) putBack(ctx context.Context, n network.Network, on []attachment) error {
+func (d *Docker) putBack(ctx context.Context, n network.Network, on []attachment, h *holdings) error {
 	const patience = 30 * time.Second
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
@@ -159,7 +160,7 @@ func (d *Docker) putBack(ctx context.Context, n network.Network, on []attachment
 	if d.knowsIPv4() {
 		o.EnableIPv4 = &n.EnableIPv4
 	}
-	made, err := d.createNetwork(ctx, n.Name, o)
+	made, err := d.createNetwork(ctx, n.Name, o, h)
 	if err != nil {
 		return fmt.Errorf("put the network back: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -121,7 +122,7 @@ func (d *Docker) viewAs(ctx context.Context, as func(*ledger)) (*view, error) {
 // holdings are those of the record, for one use.
 func (inv *inventory) holdings() *holdings {
 	h := inv.ledger.Record.Holdings
-	h.Unlabelled, h.Retired = slices.Clone(h.Unlabelled), slices.Clone(h.Retired)
+	h.Unlabelled, h.Retired, h.Given = slices.Clone(h.Unlabelled), slices.Clone(h.Retired), maps.Clone(h.Given)
 	h.adopted = func(id string) bool {
 		_, ok := inv.ledger.Record.adoption(id)
 		return ok

@@ -293,6 +293,9 @@ func (r *replacement) start(ctx context.Context, b *box) error {
 			return err
 		}
 	}
+	if err := r.vacate(ctx); err != nil {
+		return err
+	}
 	return r.do(ctx, "start", b.name, func() error {
 		ctx, cancel := r.d.within(ctx, startTime)
 		defer cancel()

@@ -84,6 +84,12 @@ func (d *Docker) Remove(ctx context.Context, fence int64) error {
 			return err
 		}
 	}
+	if err := d.gate(ctx, fence); err != nil {
+		return err
+	}
+	if err := d.sweepFiles(ctx); err != nil {
+		return err
+	}
 	if err := d.withHoldings(ctx, st, func(h *holdings) error { return d.removeStorage(ctx, h) }); err != nil {
 		return err
 	}
@@ -99,7 +105,7 @@ func (d *Docker) removeStorage(ctx context.Context, h *holdings) error {
 	if err != nil {
 		return err
 	}
-	ids := []stella.ResourceID{"network/default"}
+	ids := []stella.ResourceID{""} // the one of which the app says nothing
 	for _, r := range networks {
 		ids = append(ids, r.ID)
 	}

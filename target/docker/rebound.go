@@ -1,0 +1,77 @@
+package docker
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/stella-ops/stella"
+)
+
+// rebound returns actions for the services that an order is not about and whose
+// networks or volumes get other names on the engine with it: a container is bound
+// to names, and nobody compares those before they have changed.
+func (d *Docker) rebound(ctx context.Context, o stella.Order, set desiredSet, inv *inventory) ([]stella.Action, error) {
+	if !slices.ContainsFunc(o.Actions, isStorage) {
+		return nil, nil
+	}
+	h := inv.holdings()
+	networks, _, err := d.observeNetworks(ctx, h)
+	if err != nil {
+		return nil, fault(err)
+	}
+	volumes, _, err := d.observeVolumes(ctx, h)
+	if err != nil {
+		return nil, fault(err)
+	}
+	was, will := d.scope(inv, networks, volumes), d.scopeOf(inv, set)
+	var out []stella.Action
+	for _, s := range set.services {
+		about := func(a stella.Action) bool { return a.Resource.ID == s.resource.ID }
+		if b := inv.services[s.name]; b == nil || b.current == nil || slices.ContainsFunc(o.Actions, about) {
+			continue
+		}
+		before, _ := compile(s.resource, was)
+		after, _ := compile(s.resource, will)
+		if !sameBonds(before, after) {
+			out = append(out, stella.Action{Op: stella.OpUpdate, Resource: s.resource})
+		}
+	}
+	return out, nil
+}
+
+func isStorage(a stella.Action) bool {
+	return strings.HasPrefix(string(a.Resource.ID), networkPrefix) || strings.HasPrefix(string(a.Resource.ID), volumePrefix)
+}
+
+// sameBonds reports whether two blueprints are on the same networks and mount the
+// same.
+func sameBonds(a, b blueprint) bool {
+	return slices.Equal(slices.Sorted(maps.Keys(a.networks)), slices.Sorted(maps.Keys(b.networks))) &&
+		a.host.NetworkMode == b.host.NetworkMode && slices.Equal(a.host.Binds, b.host.Binds) && reflect.DeepEqual(a.host.Mounts, b.host.Mounts)
+}
+
+// vacate stops the services that have a port which this one is to publish, and
+// whose turn in the same order is still to come: two can change ports with each
+// other. Who has a port otherwise was found before anything stopped.
+func (r *replacement) vacate(ctx context.Context) error {
+	want := hostPorts(r.bp.host.PortBindings)
+	for _, name := range r.inv.names() {
+		b := r.inv.services[name].current
+		if name == r.name || !r.moves[name] || b == nil || !b.runs() {
+			continue
+		}
+		for _, p := range listedPorts(b.Summary) {
+			if !slices.ContainsFunc(want, p.overlaps) {
+				continue
+			}
+			if err := r.d.stopBox(ctx, r.step, b); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	return nil
+}
