@@ -59,4 +59,4 @@ bench:
 # Releases on a host target are read-only directories.
 clean:
 	if [ -d .quickstart ]; then chmod -R u+w .quickstart; fi
-	rm -rf bin dist .quickstart coverage.out
+	rm -rf bin dist .quickstart .quickstart-docker coverage.out

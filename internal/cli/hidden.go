@@ -23,6 +23,8 @@ func runHidden(ctx context.Context, p Process) (code int, ok bool) {
 	switch {
 	case IsShim(p.Args):
 		return host.Shim(ctx, p.Args[1:], p.Stderr), true
+	case len(p.Args) == 2 && p.Args[0] == hiddenSample && p.Args[1] == "check":
+		return sampleapp.Check(ctx, p.Getenv, p.Stderr), true
 	case len(p.Args) > 0 && p.Args[0] == hiddenSample:
 		return sampleapp.Run(ctx, p.Getenv, p.Stderr), true
 	}

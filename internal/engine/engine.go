@@ -155,6 +155,16 @@ func (p *Pool) dial(a Address) (*client.Client, error) {
 	return c, nil
 }
 
+// Where returns where an engine listens, a Docker context followed. It asks no
+// engine.
+func (p *Pool) Where(a Address) (host string, err error) {
+	if a.Context == "" {
+		return a.Host, nil
+	}
+	there, _, err := p.context(a.Context)
+	return there.Host, err
+}
+
 // Close closes all clients.
 func (p *Pool) Close() error {
 	p.mu.Lock()

@@ -1,6 +1,7 @@
 // Package quickstart tells what stella is for, for real and on one machine: a
-// config repository, a registry, an environment of two bare-host targets and an
-// application with good versions and a bad one. Start with [Run].
+// config repository, a registry, an environment of two targets, bare hosts or on
+// the reader's own container engine, and an application with good versions and a
+// bad one. Start with [Run].
 //
 // Everything that it shows is done by the same engine as in production; only
 // the scenery is made here. A second start in the same directory goes on where
@@ -20,6 +21,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/moby/moby/client"
+
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/registry"
@@ -37,6 +40,8 @@ type Config struct {
 	// and the two targets. Zero takes free ones, and the same again next time.
 	Port int
 	Exit bool // stop everything after the story
+	// Docker tells the story on a container engine; nil tells it on bare hosts.
+	Docker *Docker
 	// Executable is the path of this binary: the sample application is made of
 	// it.
 	Executable string
@@ -66,6 +71,9 @@ type stage struct {
 	begun  time.Time
 	// metrics count what the engine does, for the daemon's page.
 	metrics *serve.Metrics
+
+	api  *client.Client // of the container engine; nil without
+	near bool           // what the engine publishes on its loopback is on ours
 }
 
 // Run sets the scene, tells the story and then serves until ctx ends, or stops
@@ -86,12 +94,18 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	s := &stage{cfg: c, begun: time.Now(), metrics: serve.NewMetrics(c.Version)}
+	if c.Docker != nil && c.Docker.Remove {
+		return s.removeOnly(ctx)
+	}
 	return s.run(ctx)
 }
 
 func (s *stage) run(ctx context.Context) (err error) {
 	s.say("Stella quickstart in %s", s.cfg.Dir)
 	if err := s.setScene(ctx); err != nil {
+		return err
+	}
+	if err := s.findEngine(ctx); err != nil {
 		return err
 	}
 	stopRegistry, err := s.serveRegistry(ctx)
@@ -187,11 +201,17 @@ const pollEvery = 5 * time.Second
 
 // leave stops the applications; the directory keeps the story.
 func (s *stage) leave(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	if err := s.engine.Stop(ctx, Environment, reconciler.Options{Reason: "end of quickstart"}); err != nil {
 		return fmt.Errorf("stop the applications: %w", err)
 	}
+	if s.cfg.Docker != nil && s.cfg.Exit {
+		return s.clear(ctx)
+	}
 	s.say("stopped; everything is still in %s, run it again to go on", s.cfg.Dir)
+	if s.cfg.Docker != nil {
+		s.say("'stella quickstart --docker --dir %s --remove' takes it off the engine", s.cfg.Dir)
+	}
 	return nil
 }

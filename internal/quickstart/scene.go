@@ -29,6 +29,8 @@ type props struct {
 	Port         int    `json:"port"` // of the daemon
 	RegistryPort int    `json:"registryPort"`
 	TargetPorts  [2]int `json:"targetPorts"`
+	// Docker says which engine the targets are on; nil for bare hosts.
+	Docker *engineProps `json:"docker,omitempty"`
 }
 
 // images is the sample application's image of a version, by tag.
@@ -51,7 +53,13 @@ func (s *stage) setScene(ctx context.Context) error {
 		if s.props, err = choosePorts(ctx, s.cfg.Port); err != nil {
 			return err
 		}
+		if s.cfg.Docker != nil {
+			s.props.Docker = s.cfg.Docker.props()
+		}
 	default:
+		return err
+	}
+	if err := s.checkEngine(); err != nil {
 		return err
 	}
 	for _, dir := range []string{"hosts", "state"} {
@@ -95,7 +103,7 @@ func (s *stage) stock(ctx context.Context) error {
 	if err := s.seed(ctx, first); err != nil {
 		return fmt.Errorf("make the config repository: %w", err)
 	}
-	s.say("config repository %s has envs/production with the targets web-1 and web-2", s.path("config.git"))
+	s.say("config repository %s has envs/production with the targets %s and %s", s.path("config.git"), s.props.target(1), s.props.target(2))
 	return nil
 }
 
@@ -117,6 +125,7 @@ func (s *stage) pushImages(ctx context.Context) (stella.Artifact, error) {
 			Config: artifact.ImageConfig{
 				Entrypoint: []string{"/app", "sample-app"},
 				Env:        []string{sampleapp.EnvVersion + "=" + a.version, sampleapp.EnvFault + "=" + fault},
+				Labels:     s.props.labels(),
 			},
 		})
 		if err != nil {
@@ -169,6 +178,9 @@ func (s *stage) files(first stella.Artifact) ([]git.Edit, error) {
 		content, err := fs.ReadFile(examples.Files(), path)
 		if err != nil {
 			return err
+		}
+		if s.props.Docker != nil {
+			content = s.onEngine(path, content)
 		}
 		adapted := []byte(adapt.Replace(string(content)))
 		if path == "envs/production/app/release.yaml" {

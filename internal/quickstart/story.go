@@ -155,10 +155,10 @@ func (s *stage) witnesses(ctx context.Context) error {
 		return err
 	}
 	s.line("   $ stella rollback status production")
-	s.say("git       commit %.12s, app tree %.12s: %s", st.Witnesses.Git.Commit, st.Witnesses.Git.Tree, agrees(st.Witnesses.Git.OK))
-	s.say("ledger    %s is in effect: %s", st.Witnesses.Ledger.Deployment, agrees(st.Witnesses.Ledger.OK))
+	s.say("git        commit %.12s, app tree %.12s: %s", st.Witnesses.Git.Commit, st.Witnesses.Git.Tree, agrees(st.Witnesses.Git.OK))
+	s.say("ledger     %s is in effect: %s", st.Witnesses.Ledger.Deployment, agrees(st.Witnesses.Ledger.OK))
 	for _, t := range st.Witnesses.Targets {
-		s.say("%-9s sticker %s, web runs %s: %s", t.Name, t.Sticker.Deployment, stella.Digest(t.Running["web"]).Short(), agrees(t.OK))
+		s.say("%-10s sticker %s, web runs %s: %s", t.Name, t.Sticker.Deployment, stella.Digest(t.Running["web"]).Short(), agrees(t.OK))
 	}
 	if !st.Agrees {
 		return fmt.Errorf("the witnesses disagree: %w", stella.ErrUnhealthy)
@@ -175,6 +175,10 @@ func agrees(ok bool) string {
 
 // commands is the page of what to try next.
 func (s *stage) commands() {
+	if s.props.Docker != nil {
+		s.commandsOnEngine()
+		return
+	}
 	s.line(`
 Try it from another terminal:
 

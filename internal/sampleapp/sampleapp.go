@@ -4,6 +4,7 @@
 package sampleapp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,8 @@ import (
 const (
 	EnvVersion  = "SAMPLE_VERSION"  // what /version tells
 	EnvFault    = "SAMPLE_FAULT"    // "" for none, "unhealthy": /healthz answers 500, "exit": ends at once
-	EnvPort     = "PORT"            // to listen on at loopback; default 8080
+	EnvPort     = "PORT"            // to listen on; default 8080
+	EnvAddress  = "SAMPLE_ADDRESS"  // to listen at; default 127.0.0.1, and in a container whose port is published 0.0.0.0
 	EnvGreeting = "SAMPLE_GREETING" // path of a file that / answers with
 )
 
@@ -30,12 +32,8 @@ func Run(ctx context.Context, getenv func(string) string, log io.Writer) int {
 		_, _ = fmt.Fprintln(log, "sample: exiting, as asked")
 		return 1
 	}
-	port := getenv(EnvPort)
-	if port == "" {
-		port = "8080"
-	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(cmp.Or(getenv(EnvAddress), "127.0.0.1"), cmp.Or(getenv(EnvPort), "8080")))
 	if err != nil {
 		_, _ = fmt.Fprintln(log, "sample:", err)
 		return 1
@@ -50,6 +48,32 @@ func Run(ctx context.Context, getenv func(string) string, log io.Writer) int {
 	_, _ = fmt.Fprintf(log, "sample: version %s listens on %s\n", getenv(EnvVersion), l.Addr())
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		_, _ = fmt.Fprintln(log, "sample:", err)
+		return 1
+	}
+	return 0
+}
+
+// Check asks the application of the same environment, which listens beside it,
+// how it is, as a container's health check does. It returns the exit code: 0 for
+// well, else 1.
+func Check(ctx context.Context, getenv func(string) string, log io.Writer) int {
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	address := net.JoinHostPort("127.0.0.1", cmp.Or(getenv(EnvPort), "8080"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/healthz", http.NoBody)
+	if err != nil {
+		_, _ = fmt.Fprintln(log, "sample:", err)
+		return 1
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		_, _ = fmt.Fprintln(log, "sample:", err)
+		return 1
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		_, _ = fmt.Fprintln(log, "sample: answered", resp.StatusCode)
 		return 1
 	}
 	return 0

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stella-ops/stella/internal/sampleapp"
@@ -74,6 +76,13 @@ func TestAFaultShows(t *testing.T) {
 	url := start(t, map[string]string{sampleapp.EnvFault: "unhealthy"})
 	if code, _ := get(t, url+"/healthz"); code != http.StatusInternalServerError {
 		t.Errorf("GET /healthz: %d, want 500", code)
+	}
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := sampleapp.Check(t.Context(), func(string) string { return port }, io.Discard); code != 1 {
+		t.Errorf("check: exit code %d, want 1", code)
 	}
 	exit := map[string]string{sampleapp.EnvFault: "exit"}
 	if code := sampleapp.Run(t.Context(), func(k string) string { return exit[k] }, io.Discard); code != 1 {

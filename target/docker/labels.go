@@ -14,6 +14,9 @@ const (
 	labelRelease     = "stella.release"
 	labelCommit      = "stella.commit"
 	labelRecord      = "stella.record" // on the record alone: what is known of the target, as JSON
+	// On the image that records are made of: targets that import it at the same time
+	// leave one without a name.
+	labelRecordImage = "stella.record.image"
 )
 
 // The labels that Compose gives to what it makes, so that its commands find it;

@@ -291,7 +291,7 @@ func (d *Docker) importRecordImage(ctx context.Context) error {
 		ctx, cancel := d.within(ctx, callTime)
 		defer cancel()
 		empty := bytes.NewReader(make([]byte, 1024)) // the end of an archive
-		res, err := d.api.ImageImport(ctx, client.ImageImportSource{Source: empty, SourceName: "-"}, "stella/record", client.ImageImportOptions{Tag: "1"})
+		res, err := d.api.ImageImport(ctx, client.ImageImportSource{Source: empty, SourceName: "-"}, "stella/record", client.ImageImportOptions{Tag: "1", Changes: []string{"LABEL " + labelRecordImage + "=1"}})
 		if err != nil {
 			return fmt.Errorf("import the record's image: %w", fault(err))
 		}
