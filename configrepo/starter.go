@@ -25,6 +25,12 @@ type StarterOptions struct {
 	// ComposeDir is where what the Compose file refers to is read: nothing
 	// outside it, and no symbolic link. Nil: there is nothing.
 	ComposeDir *os.Root
+	// Engine is the container engine that the Compose file runs on already, as
+	// targets name it; empty for a bare host.
+	Engine string
+	// WorkingDir is the absolute path of the Compose file's directory. It is what
+	// Compose names the project by, and what relative bind mounts are below.
+	WorkingDir string
 }
 
 // StarterFiles are a small config repository.
@@ -54,7 +60,7 @@ func Starter(ctx context.Context, o StarterOptions) (*StarterFiles, error) {
 	}}
 	p := &Project{}
 	for i, name := range names {
-		s.Files[EnvironmentPath(p, name)] = []byte(starterEnvironment(o.Name, names, i, app))
+		s.Files[EnvironmentPath(p, name)] = []byte(starterEnvironment(o, names, i, app))
 		for file, content := range app.files {
 			s.Files[path.Join(AppPath(p, name), file)] = content
 		}
@@ -98,6 +104,9 @@ type starter struct {
 	files map[string][]byte // by path below the app's directory
 	notes []string
 	own   bool // the starter's own, of which more is known
+
+	project string // of Compose, as which it runs
+	binds   bool   // it mounts something of its directory
 }
 
 func starterApp(o StarterOptions) (*starter, error) {

@@ -47,6 +47,8 @@ func importCompose(o StarterOptions) (*starter, error) {
 	second.check()
 	im.copyFiles(second)
 	im.binds(second)
+	im.builds(second)
+	im.app.project = im.project(second)
 	im.release(second, vars)
 	return im.app, nil
 }
@@ -113,9 +115,35 @@ func (im *importer) binds(c *checker) {
 				if v.Kind == yaml.MappingNode {
 					text = c.text(child(v, "source")) + ":/x"
 				}
-				if m, err := format.ParseVolume(text); err == nil && m.Type == types.VolumeTypeBind {
+				m, err := format.ParseVolume(text)
+				switch {
+				case err != nil || m.Type != types.VolumeTypeBind:
+				case im.o.Engine != "" && !path.IsAbs(m.Source) && !strings.HasPrefix(m.Source, "~"):
+					im.app.binds = true
+					im.note("service %s mounts %s: write it as %s in compose.yaml, which is below bindRoots; what runs is mounted from there already",
+						name, m.Source, path.Join(im.o.WorkingDir, m.Source))
+				case im.o.Engine != "" && within(path.Clean(m.Source), im.o.WorkingDir):
+					im.app.binds = true
+				case im.o.Engine != "":
+					im.note("service %s mounts %s of the machine: add a directory above it to bindRoots in environment.yaml", name, m.Source)
+				default:
 					im.note("service %s mounts %s of this directory, which is not on the targets: use configs for files and volumes for data", name, m.Source)
 				}
+			}
+		}
+	}
+}
+
+// builds says what to do with images that only the engine has.
+func (im *importer) builds(c *checker) {
+	if im.o.Engine == "" {
+		return
+	}
+	for _, s := range c.order {
+		for _, name := range sortedKeys(s.services) {
+			if child(s.services[name].value, "build") != nil {
+				im.note("service %s is built on the machine, and a release is digests: push its image with 'docker tag' and 'docker push', write that as its image in place of build, "+
+					"and add it to release.yaml; what runs is not restarted by it", name)
 			}
 		}
 	}

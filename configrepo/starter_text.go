@@ -27,7 +27,7 @@ func yamlName(name string) string {
 }
 
 // starterEnvironment is the i-th environment: one bare host, this machine.
-func starterEnvironment(project string, names []stella.EnvName, i int, app *starter) string {
+func starterEnvironment(o StarterOptions, names []stella.EnvName, i int, app *starter) string {
 	name, port := names[i], starterPort+i
 	var b strings.Builder
 	b.WriteString("# 'stella schema Environment' prints every field there is.\n" +
@@ -39,8 +39,12 @@ func starterEnvironment(project string, names []stella.EnvName, i int, app *star
 	if app.own {
 		fmt.Fprintf(&b, "  address: \"127.0.0.1:%d\"\n  variables: {HTTP_PORT: \"%d\"}\n", port, port)
 	}
-	fmt.Fprintf(&b, "  host: {root: /srv/%s/%s}\n", project, name)
-	b.WriteString("# docker: {host: unix:///var/run/docker.sock}   # a container engine, in place of host\n")
+	if o.Engine != "" {
+		b.WriteString(starterEngine(o, app))
+	} else {
+		fmt.Fprintf(&b, "  host: {root: /srv/%s/%s}\n", o.Name, name)
+		b.WriteString("# docker: {host: unix:///var/run/docker.sock}   # a container engine, in place of host\n")
+	}
 	b.WriteString("rollout:\n  strategy: rolling\n  batch: 1\n  onFailure: rollback\n" +
 		"verify:\n  timeout: 1m\n  stableFor: 5s\n")
 	if app.own {

@@ -24,6 +24,8 @@ type initOptions struct {
 	from string
 	name string
 	envs []string
+	// docker is the engine that the Compose file runs on already.
+	docker string
 }
 
 func newInitCmd(a *App) *cobra.Command {
@@ -33,8 +35,9 @@ func newInitCmd(a *App) *cobra.Command {
 		Short: "Write a small config repository that validates",
 		Long: "Write stella.yaml and environments to start from into a directory, the working directory by default; with\n" +
 			"--from, out of a Compose file that there is. A file that exists already is never overwritten.",
-		Example: "  stella init shop-config\n  stella init shop-config --from docker-compose.yaml",
-		Args:    atMostOne,
+		Example: "  stella init shop-config\n  stella init shop-config --from docker-compose.yaml\n" +
+			"  stella init shop-config --from compose.yaml --docker unix:///var/run/docker.sock",
+		Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) > 0 {
@@ -45,6 +48,7 @@ func newInitCmd(a *App) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.from, "from", "", "make the app out of this Compose `file`")
+	f.StringVar(&o.docker, "docker", "", "the Compose file runs on this `engine` already, as unix:///var/run/docker.sock: 'stella adopt' takes it over; needs --from")
 	f.StringVar(&o.name, "name", "", "the project's `name` (default: the directory's)")
 	f.StringSliceVar(&o.envs, "environment", nil, "`name` of an environment; may be repeated (default: staging and production)")
 	return exits(cmd, exitsOfReading())
@@ -88,6 +92,9 @@ func (o *initOptions) starter(ctx context.Context, abs string) (*configrepo.Star
 		options.Name = projectName(filepath.Base(abs))
 	}
 	if o.from == "" {
+		if o.docker != "" {
+			return nil, stella.WithHint(fmt.Errorf("%w: --docker is for a Compose file that runs", stella.ErrInvalid), "name the Compose file with --from")
+		}
 		return configrepo.Starter(ctx, options)
 	}
 	from, err := o.absolute(o.from)
@@ -103,7 +110,7 @@ func (o *initOptions) starter(ctx context.Context, abs string) (*configrepo.Star
 		return nil, fmt.Errorf("open the directory of %s: %w", safe.Line(o.from), err)
 	}
 	defer func() { _ = root.Close() }() // it was only read
-	options.ComposeDir = root
+	options.ComposeDir, options.Engine, options.WorkingDir = root, o.docker, filepath.Dir(from)
 	return configrepo.Starter(ctx, options)
 }
 
@@ -173,7 +180,7 @@ func (o *initOptions) report(dir, abs string, names, notes []string) error {
 		o.app.note("to do: %s", note)
 	}
 	o.app.note("next:")
-	for _, command := range nextCommands(dir, abs, o.first(names)) {
+	for _, command := range o.nextCommands(dir, abs, o.first(names)) {
 		o.app.note("  %s", command)
 	}
 	return nil
@@ -191,13 +198,16 @@ func (o *initOptions) first(files []string) string {
 }
 
 // nextCommands lead from the written files to a reconciled repository.
-func nextCommands(dir, abs, env string) []string {
+func (o *initOptions) nextCommands(dir, abs, env string) []string {
 	var next []string
 	if dir != "." {
 		next = append(next, "cd "+dir)
 	}
 	if _, _, err := findClone(abs); err != nil {
 		next = append(next, "git init -b main")
+	}
+	if o.docker != "" {
+		return append(next, "git add . && git commit -m 'Start' && git push", fmt.Sprintf("stella adopt %s --dry-run   # what runs, against the files", env), "stella adopt "+env)
 	}
 	return append(next,
 		fmt.Sprintf("$EDITOR envs/%s/app/release.yaml   # name your images", env),

@@ -288,6 +288,9 @@ func (d *Docker) read(ctx context.Context, v *view, b *box, asked map[string]any
 			return nil, nil, fault(err)
 		}
 	}
+	if b.Labels[labelSpec] == "" {
+		unbind(&g, want.bp.files)
+	}
 	return fields(g), notes, nil
 }
 
