@@ -171,5 +171,8 @@ func (a *adoption) firstRollback(before string) {
 	if n := len(list.Deployments); n != 3 || list.Deployments[n-1].Kind != stella.KindImport || list.Deployments[0].Restores != list.Deployments[n-1].ID {
 		a.t.Errorf("the ledger has %+v", list.Deployments)
 	}
-	a.told(0, "orch", "env", "stop", production, "--reason", "end of test")
+	a.told(0, "orch", "env", "stop", production, "--confirm", production, "--reason", "end of test")
+	if left := a.engine.Compose(a.t, a.app, "ps", "-q"); left != "" {
+		a.t.Errorf("a stop left %s", left)
+	}
 }

@@ -55,10 +55,8 @@ func (d *Docker) owned(ctx context.Context) (owned, error) {
 		o.containers[c.ID] = true
 	}
 	for _, h := range inv.ledger.Record.Holdings.Unlabelled {
-		kind, name, _ := strings.Cut(string(h.Resource.ID), "/")
-		if called, _ := h.Resource.Fields["name"].(string); called != "" {
-			name = called
-		}
+		kind, _, _ := strings.Cut(string(h.Resource.ID), "/")
+		name := d.nameOnEngine(h.Resource)
 		switch kind {
 		case "network":
 			o.networks[name] = true
