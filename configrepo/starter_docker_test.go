@@ -15,7 +15,8 @@ func TestAStarterOfAProjectThatRunsCanBeAdopted(t *testing.T) {
 	}{
 		"its directory names the project": {
 			"services:\n  web: {image: 'r.example.com/web:1'}\n",
-			[]string{`docker: {host: "unix:///var/run/docker.sock", project: myshop}`}, nil,
+			[]string{`docker: {host: "unix:///var/run/docker.sock", project: myshop}`},
+			nil,
 		},
 		"it names itself": {
 			"name: other\nservices:\n  web: {image: 'r.example.com/web:1'}\n", []string{"project: other}"}, nil,
