@@ -50,10 +50,11 @@ $(GOLANGCI_LINT): tools/go.mod tools/go.sum
 $(COMPOSE): tools/compose/go.mod tools/compose/go.sum
 	cd tools/compose && CGO_ENABLED=0 $(GO) build -trimpath -o ../../$@ github.com/docker/compose/v5/cmd
 
-# The time to roll back, on targets of this machine, and what the design
+# The time to roll back, on targets of this machine, changes on a container engine
+# beside docker compose, and what the design
 # promises, on a generated repository of 50,000 commits and 2,000 environments;
 # some minutes. docs/performance.md says what is measured.
-bench:
+bench: $(COMPOSE)
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/benchmark
 
 # Releases on a host target are read-only directories.

@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/stella-ops/stella/internal/dockertest"
 	"github.com/stella-ops/stella/internal/git"
 	"github.com/stella-ops/stella/internal/git/gittest"
 	"github.com/stella-ops/stella/reconciler"
@@ -42,6 +43,10 @@ func TestMain(m *testing.M) {
 	default:
 		os.Exit(runProbe(probe))
 	}
+	os.Exit(dockertest.Run(func() int { return runAll(m) }))
+}
+
+func runAll(m *testing.M) int {
 	code := m.Run()
 	if len(table) > 0 {
 		fmt.Printf("\nA config repository of %d commits and %d environments; medians; CPU and peak memory are this process's own.\n\n", commits, environments)
@@ -54,12 +59,13 @@ func TestMain(m *testing.M) {
 	}
 	printRollbacks()
 	printComparisons()
+	printDocker()
 	for _, dir := range []string{repository.dir, programs.dir} {
 		if dir != "" {
 			_ = os.RemoveAll(dir)
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 // repository is generated once for all benchmarks.
