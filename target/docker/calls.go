@@ -106,12 +106,14 @@ func (d *Docker) inspect(ctx context.Context, id string) (*container.InspectResp
 	return &res.Container, nil
 }
 
-// removeContainer ends and removes a container; one that is gone is fine.
+// removeContainer ends and removes a container, with the volumes that have no name
+// and that were made for it alone; one that is gone is fine. Nothing else would
+// ever remove those: the container that comes after has new ones.
 func (d *Docker) removeContainer(ctx context.Context, id, name string) error {
 	return d.effect("remove", name, func() error {
 		ctx, cancel := d.within(ctx, startTime)
 		defer cancel()
-		_, err := d.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true})
+		_, err := d.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		if cerrdefs.IsNotFound(err) {
 			return nil
 		}

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/internal/safe"
 )
 
 // create makes the container, with its files and on all its networks.
@@ -43,7 +45,7 @@ func (r *replacement) create(ctx context.Context, name string) (*box, error) {
 	if err := r.d.gate(ctx, r.order.Fence); err != nil {
 		return nil, err
 	}
-	id, err := r.d.createWithFiles(ctx, options, r.bp.files)
+	id, warnings, err := r.d.createWithFiles(ctx, options, r.bp.files)
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", name, fault(err))
 	}
@@ -56,7 +58,32 @@ func (r *replacement) create(ctx context.Context, name string) (*box, error) {
 			return nil, err
 		}
 	}
-	return b, nil
+	return b, r.heed(ctx, b, warnings)
+}
+
+// heed takes what the engine warned of for what it is: a limit that it can not keep
+// it takes away, and the container would differ from what is desired for ever.
+// Such a container is removed again, before anything was stopped for it.
+func (r *replacement) heed(ctx context.Context, b *box, warnings []string) error {
+	if len(warnings) == 0 {
+		return nil
+	}
+	said := safe.Clip(safe.Line(strings.Join(warnings, "; ")), 400)
+	changes, err := r.differences(ctx, b)
+	if err != nil {
+		return err
+	}
+	if len(changes) == 0 {
+		r.d.log.WarnContext(ctx, "the engine warns of a container", "service", r.name, "warning", said)
+		return nil
+	}
+	fields := make([]string, len(changes))
+	for i, c := range changes {
+		fields[i] = strings.ReplaceAll(strings.TrimPrefix(c.Path, "/"), "/", ".")
+	}
+	err = fmt.Errorf("%w: the engine can not do what %s asks for (%s): %s", stella.ErrUnsupported, r.resource.ID, strings.Join(fields, ", "), said)
+	err = stella.WithHint(err, "take it out of the Compose file, or have the kernel of the engine of "+r.d.cfg.Name+" support it")
+	return errors.Join(err, r.d.discard(ctx, b.ID, b.name))
 }
 
 // defaultNetwork makes the network of those that name none, where the desired

@@ -78,7 +78,7 @@ func TestFilesGetIntoEveryContainerAndAreReadBack(t *testing.T) {
 func (y *yard) createWith(host *container.HostConfig, files []file) string {
 	y.Helper()
 	labels := maps.Clone(y.labels("service/web"))
-	id, err := y.d.createWithFiles(y.Context(), client.ContainerCreateOptions{
+	id, _, err := y.d.createWithFiles(y.Context(), client.ContainerCreateOptions{
 		Name: y.d.cfg.Project + "-web-1", Config: &container.Config{Image: y.image, Labels: labels}, HostConfig: host,
 	}, files)
 	y.must(err)
@@ -191,7 +191,7 @@ func BenchmarkReadFile(b *testing.B) {
 		b.Fatal(err)
 	}
 	d := &Docker{cfg: Config{Environment: "prod", Name: "bench", Project: "bench"}, api: e.Client}
-	id, err := d.createWithFiles(b.Context(), client.ContainerCreateOptions{
+	id, _, err := d.createWithFiles(b.Context(), client.ContainerCreateOptions{
 		Config: &container.Config{Image: a.String()}, HostConfig: &container.HostConfig{},
 	}, someFiles("/etc/shop"))
 	if err != nil {

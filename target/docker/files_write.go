@@ -27,36 +27,36 @@ import (
 const labelFiles = "stella.files"
 
 // createWithFiles makes the container of a blueprint, named and labelled, with
-// its files in it; it returns the container's id. options are what the
-// container is created with.
-func (d *Docker) createWithFiles(ctx context.Context, options client.ContainerCreateOptions, files []file) (id string, err error) {
+// its files in it; it returns the container's id and what the engine warns of.
+// options are what the container is created with.
+func (d *Docker) createWithFiles(ctx context.Context, options client.ContainerCreateOptions, files []file) (id string, warnings []string, err error) {
 	plan, err := planFiles(blueprint{host: *options.HostConfig, files: files})
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	var helper string
 	if len(plan.volumes) > 0 {
 		if err := d.discardHelpers(ctx, d.mine().Add("label", labelFiles+"="+options.Name)); err != nil {
-			return "", err
+			return "", nil, err
 		}
 		var mounts []mount.Mount
 		helper, mounts, err = d.fillVolumes(ctx, options, plan, files)
 		if err != nil {
-			return "", errors.Join(err, d.discard(ctx, helper, options.Name+".files"))
+			return "", nil, errors.Join(err, d.discard(ctx, helper, options.Name+".files"))
 		}
 		host := *options.HostConfig
 		host.Mounts = append(slices.Clone(host.Mounts), mounts...)
 		options.HostConfig = &host
 	}
-	if id, err = d.create(ctx, options); err == nil {
+	if id, warnings, err = d.create(ctx, options); err == nil {
 		err = d.copyFiles(ctx, id, options.Name, copied(plan, files))
 	}
 	// The volumes go with the last container that has them: the helper goes once
 	// the container that needs them is there.
 	if err != nil {
-		return "", errors.Join(err, d.discard(ctx, id, options.Name), d.discard(ctx, helper, options.Name+".files"))
+		return "", nil, errors.Join(err, d.discard(ctx, id, options.Name), d.discard(ctx, helper, options.Name+".files"))
 	}
-	return id, d.discard(ctx, helper, options.Name+".files")
+	return id, warnings, d.discard(ctx, helper, options.Name+".files")
 }
 
 // copied are the files that go into the container itself.
@@ -64,18 +64,18 @@ func copied(p filesPlan, files []file) []file {
 	return slices.DeleteFunc(slices.Clone(files), func(f file) bool { return slices.Contains(p.volumes, path.Dir(f.path)) })
 }
 
-func (d *Docker) create(ctx context.Context, options client.ContainerCreateOptions) (id string, err error) {
+func (d *Docker) create(ctx context.Context, options client.ContainerCreateOptions) (id string, warnings []string, err error) {
 	err = d.effect("create", options.Name, func() error {
 		made, err := bounded(ctx, func(ctx context.Context) (client.ContainerCreateResult, error) {
 			return d.api.ContainerCreate(ctx, options)
 		})
-		id = made.ID
+		id, warnings = made.ID, made.Warnings
 		return err
 	})
 	if err != nil {
-		return id, fmt.Errorf("create container %s: %w", options.Name, err)
+		return id, nil, fmt.Errorf("create container %s: %w", options.Name, err)
 	}
-	return id, nil
+	return id, warnings, nil
 }
 
 // discard removes a container that was made for nothing.
@@ -107,7 +107,7 @@ func (d *Docker) fillVolumes(ctx context.Context, options client.ContainerCreate
 		m.ReadOnly = true
 		mounts = append(mounts, m)
 	}
-	helper, err = d.create(ctx, client.ContainerCreateOptions{
+	helper, _, err = d.create(ctx, client.ContainerCreateOptions{
 		Name: options.Name + ".files", HostConfig: writable, Platform: options.Platform,
 		Config: &container.Config{Image: options.Config.Image, Cmd: []string{"never-started"}, Entrypoint: []string{}, NetworkDisabled: true, Labels: labels},
 	})

@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -72,6 +73,28 @@ func (d *Docker) findImage(ctx context.Context, ref string) (f imageFacts, found
 		f.config = *res.Config
 	}
 	return f, true, nil
+}
+
+// recordedImage is the id of the image that the asked reference stood for when a
+// container was made, as its label says, which anyone may write who may make
+// containers. It is for images whose digest the engine does not tell, any more: an
+// engine that knows another image by the asked digest contradicts it.
+func (d *Docker) recordedImage(ctx context.Context, b *box, image imageFacts, asked map[string]any) (string, error) {
+	ref, _ := asked["image"].(string)
+	a, err := stella.ParseArtifact(ref)
+	if id := b.Labels[labelImage]; id == "" || id != image.id || err != nil || a.Digest == "" || image.knownAs(a) {
+		return "", nil //nolint:nilerr // what is no reference is not what the container is of
+	}
+	known, found, err := d.has(ctx, a)
+	if err != nil || found && known.id != image.id {
+		return "", err
+	}
+	return image.id, nil
+}
+
+// knownAs reports whether the engine knows the image by a digest.
+func (f imageFacts) knownAs(a stella.Artifact) bool {
+	return slices.ContainsFunc(f.digests, func(name string) bool { return strings.HasSuffix(name, "@"+string(a.Digest)) })
 }
 
 // byDigest is the name by which an engine knows exactly one image.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stella-ops/stella"
@@ -47,7 +48,7 @@ func (d *Docker) Observe(ctx context.Context) (stella.State, error) { return d.o
 // observeAs is Observe by another record than there is; nil for that which there
 // is.
 func (d *Docker) observeAs(ctx context.Context, as func(*ledger)) (stella.State, error) {
-	v, err := d.viewAs(ctx, as)
+	v, err := d.viewWith(ctx, func(ctx context.Context) (*inventory, error) { return d.takeInventoryAs(ctx, as) })
 	if err != nil {
 		return stella.State{}, err
 	}
@@ -77,9 +78,24 @@ func (d *Docker) observeAs(ctx context.Context, as func(*ledger)) (stella.State,
 }
 
 // view takes the inventory and asks for all that is not of one service.
-func (d *Docker) view(ctx context.Context) (*view, error) { return d.viewAs(ctx, nil) }
+func (d *Docker) view(ctx context.Context) (*view, error) { return d.viewWith(ctx, d.takeInventory) }
 
-func (d *Docker) viewAs(ctx context.Context, as func(*ledger)) (*view, error) {
+// viewOf is a view in which only the current container of one service was looked
+// at: an order of a hundred services does not inspect a hundred for each.
+func (d *Docker) viewOf(ctx context.Context, service string) (*view, error) {
+	return d.viewWith(ctx, func(ctx context.Context) (*inventory, error) {
+		inv, err := d.listOurs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if b := inv.services[service]; b != nil && b.current != nil {
+			err = d.look(ctx, b.current)
+		}
+		return inv, err
+	})
+}
+
+func (d *Docker) viewWith(ctx context.Context, take func(context.Context) (*inventory, error)) (*view, error) {
 	v := &view{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -87,7 +103,7 @@ func (d *Docker) viewAs(ctx context.Context, as func(*ledger)) (*view, error) {
 		return err
 	})
 	g.Go(func() (err error) {
-		v.inventory, err = d.takeInventoryAs(gctx, as)
+		v.inventory, err = take(gctx)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -258,6 +274,7 @@ func (d *Docker) liveService(ctx context.Context, v *view, name string) (liveSer
 	if b.live.State.Paused {
 		s.resource.Fields[fieldPaused] = true
 	}
+	s.notes = append(s.notes, nameless(name, b.live.Mounts)...)
 	if s.component.State == stella.RunRunning {
 		s.component.Running, _ = s.resource.Fields["image"].(string)
 	}
@@ -280,7 +297,9 @@ func (d *Docker) read(ctx context.Context, v *view, b *box, asked map[string]any
 	if g.image, err = d.image(ctx, b.live.Image); err != nil {
 		return nil, nil, err
 	}
-	g.image.asked = b.Labels[labelImage]
+	if g.image.asked, err = d.recordedImage(ctx, b, g.image, asked); err != nil {
+		return nil, nil, err
+	}
 	want := newCompiler(string(g.id), v.scope)
 	want.fields(asked)
 	if len(want.bp.files) > 0 {
@@ -292,6 +311,23 @@ func (d *Docker) read(ctx context.Context, v *view, b *box, asked map[string]any
 		unbind(&g, want.bp.files)
 	}
 	return fields(g), notes, nil
+}
+
+// nameless notes what of a service's data goes when its container is replaced.
+func nameless(service string, mounts []container.MountPoint) []string {
+	var out []string
+	for _, m := range mounts {
+		if m.Type == mount.TypeVolume && anonymous(m.Name) {
+			out = append(out, fmt.Sprintf("service %s keeps %s in a volume without a name, which goes with its container: name it where it is data", service, safe.Clip(safe.Line(m.Destination), 200)))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// anonymous reports whether a volume has a name that an engine made up.
+func anonymous(volume string) bool {
+	return len(volume) == 64 && strings.Trim(volume, "0123456789abcdef") == ""
 }
 
 // judge says what a container is doing.

@@ -202,8 +202,13 @@ func pullFault(err error) error {
 			words string
 			class error
 		}{
-			{"manifest unknown", stella.ErrNotFound}, {"not found", stella.ErrNotFound}, {"unauthorized", stella.ErrDenied},
-			{"denied", stella.ErrDenied}, {"connection refused", stella.ErrUnreachable}, {"timeout", stella.ErrUnreachable}, {"no such host", stella.ErrUnreachable},
+			{"manifest unknown", stella.ErrNotFound},
+			{"not found", stella.ErrNotFound},
+			{"unauthorized", stella.ErrDenied},
+			{"denied", stella.ErrDenied},
+			{"connection refused", stella.ErrUnreachable},
+			{"timeout", stella.ErrUnreachable},
+			{"no such host", stella.ErrUnreachable},
 		} {
 			if strings.Contains(text, c.words) {
 				return fmt.Errorf("%w: %w", c.class, out)

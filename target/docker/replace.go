@@ -2,9 +2,6 @@ package docker
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -45,7 +42,7 @@ type replacement struct {
 // putService brings one service to its desired fields. One that has them and
 // runs is not touched.
 func (d *Docker) putService(ctx context.Context, st step, s service) error {
-	v, err := d.view(ctx)
+	v, err := d.viewOf(ctx, s.name)
 	if err != nil {
 		return err
 	}
@@ -82,14 +79,21 @@ func (r *replacement) asDesired(ctx context.Context, b *box) (bool, error) {
 	if b == nil {
 		return false, nil
 	}
+	changes, err := r.differences(ctx, b)
+	return err == nil && len(changes) == 0, err
+}
+
+// differences are those of a container and what is desired, looked at likewise.
+func (r *replacement) differences(ctx context.Context, b *box) ([]stella.Change, error) {
+	all := []stella.Change{{Class: stella.Missing, Resource: r.resource.ID}}
 	if b.live == nil {
 		if err := r.d.look(ctx, b); err != nil || b.live == nil {
-			return false, err
+			return all, err
 		}
 	}
 	asked, err := r.inv.asked(b)
 	if err != nil || b.live.HostConfig == nil || b.live.State == nil {
-		return false, nil //nolint:nilerr // nobody knows what it was asked for: it is not what is desired
+		return all, nil //nolint:nilerr // nobody knows what it was asked for: it is not what is desired
 	}
 	looked := *b
 	if !b.runs() {
@@ -100,11 +104,11 @@ func (r *replacement) asDesired(ctx context.Context, b *box) (bool, error) {
 	}
 	fields, _, err := r.d.read(ctx, r.view, &looked, asked)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	have := stella.State{Resources: []stella.Resource{{ID: r.resource.ID, Fields: fields, Secrets: r.resource.Secrets}}}
 	want := stella.State{Resources: []stella.Resource{r.resource}}
-	return len(drift.Compare(want, have, nil, time.Now())) == 0, nil
+	return drift.Compare(want, have, nil, time.Now()), nil
 }
 
 // straighten brings a container that is as desired into its place, and to run.
@@ -158,13 +162,10 @@ func (r *replacement) replace(ctx context.Context) error {
 	if err := r.await(ctx); err != nil {
 		return err
 	}
-	first := r.startsFirst()
+	first := r.startsFirst(ctx)
 	if first {
-		if err := r.start(ctx, next); err != nil {
+		if next, err = r.startBeside(ctx, next, reused); err != nil {
 			return err
-		}
-		if err := r.d.waitFor(ctx, next.ID, r.startedCondition(next)); err != nil {
-			return fmt.Errorf("the new container, beside the old one: %w", err)
 		}
 	}
 	if cur := r.boxes.current; cur != nil {
@@ -176,7 +177,7 @@ func (r *replacement) replace(ctx context.Context) error {
 		return err
 	}
 	if !first {
-		if err := r.startOrRemake(ctx, next, reused); err != nil {
+		if _, err := r.startOrRemake(ctx, next, reused); err != nil {
 			return err
 		}
 	}
@@ -218,46 +219,6 @@ func (r *replacement) dropNext(ctx context.Context) error {
 		return nil
 	}
 	return r.d.scrap(ctx, r.step, r.boxes.next)
-}
-
-// startsFirst reports whether the new container may run beside the old one:
-// nothing that only one can have is in the way.
-func (r *replacement) startsFirst() bool {
-	cur := r.boxes.current
-	if !r.d.cfg.StartFirst || cur == nil || !cur.runs() || len(r.bp.networks) == 0 || r.keepsData() {
-		return false
-	}
-	for _, bindings := range r.bp.host.PortBindings {
-		for _, b := range bindings {
-			if b.HostPort != "" && b.HostPort != "0" && !strings.Contains(b.HostPort, "-") {
-				return false
-			}
-		}
-	}
-	for _, e := range r.bp.networks {
-		if e != nil && e.IPAMConfig != nil && (e.IPAMConfig.IPv4Address.IsValid() || e.IPAMConfig.IPv6Address.IsValid()) {
-			return false
-		}
-	}
-	return true
-}
-
-// keepsData reports whether a service has a named volume: two at a time would
-// write to it.
-func (r *replacement) keepsData() bool {
-	for _, m := range r.bp.host.Mounts {
-		if m.Type == "volume" && m.Source != "" {
-			return true
-		}
-	}
-	return slices.ContainsFunc(r.bp.host.Binds, func(b string) bool { return !strings.HasPrefix(b, "/") })
-}
-
-func (r *replacement) startedCondition(*box) string {
-	if h := r.bp.config.Healthcheck; h != nil && len(h.Test) > 0 && h.Test[0] != "NONE" {
-		return conditionHealthy
-	}
-	return conditionStarted
 }
 
 func (r *replacement) rename(ctx context.Context, b *box, name string) error {
@@ -306,16 +267,17 @@ func (r *replacement) start(ctx context.Context, b *box) error {
 
 // startOrRemake starts the new container. One that was kept may have been on a
 // network that was made anew since: it is made anew then, too.
-func (r *replacement) startOrRemake(ctx context.Context, b *box, reused bool) error {
+func (r *replacement) startOrRemake(ctx context.Context, b *box, reused bool) (*box, error) {
 	err := r.start(ctx, b)
 	if err == nil || !reused {
-		return err
+		return b, err
 	}
+	name := b.name
 	if err := r.d.scrap(ctx, r.step, b); err != nil {
-		return err
+		return nil, err
 	}
-	if b, err = r.create(ctx, r.called); err != nil {
-		return err
+	if b, err = r.create(ctx, name); err != nil {
+		return nil, err
 	}
-	return r.start(ctx, b)
+	return b, r.start(ctx, b)
 }
