@@ -17,61 +17,17 @@ import (
 	"github.com/stella-ops/stella/drift"
 )
 
-// planned is what the engine of Stella would order for what is desired, by what is
-// observed now.
-func (s *scene) planned(t testing.TB, fence int64, want ...stella.Resource) stella.Order {
-	t.Helper()
-	live, err := s.Observe(t.Context())
-	must(t, err)
-	o := stella.Order{Kind: stella.KindDeploy, Fence: fence, Desired: stella.State{Resources: want}, Sticker: stella.Sticker{
-		Environment: s.cfg.Environment, Target: s.cfg.Name, Deployment: fmt.Sprintf("production-%d", fence), Release: "1.0.0", Fence: fence, Components: map[string]string{},
-	}}
-	seen := map[stella.ResourceID]bool{}
-	for _, c := range drift.Compare(o.Desired, live, nil, time.Now()) {
-		if seen[c.Resource] {
-			continue
-		}
-		seen[c.Resource] = true
-		a := stella.Action{Op: stella.OpUpdate, Resource: stella.Resource{ID: c.Resource}}
-		r, wanted := o.Desired.Resource(c.Resource)
-		switch {
-		case !wanted:
-			a.Op = stella.OpRemove
-		case c.Path == "":
-			a.Op = stella.OpCreate
-		}
-		if wanted {
-			a.Resource = r
-		}
-		o.Actions = append(o.Actions, a)
-	}
-	return o
-}
-
 // try prepares and applies what is desired.
 func (s *scene) try(t testing.TB, fence int64, want ...stella.Resource) error {
 	t.Helper()
-	o := s.planned(t, fence, want...)
-	if err := s.Prepare(t.Context(), o.Desired, fence); err != nil {
-		return err
-	}
-	return s.Apply(t.Context(), o, nil)
+	return s.goes(t, fence, fmt.Sprint(fence), want...)
 }
 
 // deploy is try that succeeds and leaves nothing to do.
 func (s *scene) deploy(t testing.TB, fence int64, want ...stella.Resource) {
 	t.Helper()
 	must(t, s.try(t, fence, want...))
-	s.asWanted(t, want...)
-}
-
-func (s *scene) asWanted(t testing.TB, want ...stella.Resource) {
-	t.Helper()
-	live, err := s.Observe(t.Context())
-	must(t, err)
-	for _, c := range drift.Compare(stella.State{Resources: want}, live, nil, time.Now()) {
-		t.Errorf("it differs: %s %s%s: want %v, is %v", c.Class, c.Resource, c.Path, c.Desired, c.Live)
-	}
+	s.there(t, want...)
 }
 
 // called returns the id of the container of a name, and when it was last started
@@ -264,7 +220,7 @@ func TestANameThatSomebodyHasIsRefusedBeforeAnythingStops(t *testing.T) {
 		if !errors.Is(err, stella.ErrRefused) || !strings.Contains(err.Error(), s.cfg.Project+"-"+name) || stella.Hint(err) == "" {
 			t.Errorf("%s is another's: %v", name, err)
 		}
-		if err := s.Apply(t.Context(), s.planned(t, 2, want...), nil); !errors.Is(err, stella.ErrRefused) {
+		if err := s.Apply(t.Context(), s.order(t, 2, "2", want...), nil); !errors.Is(err, stella.ErrRefused) {
 			t.Errorf("%s is another's, without Prepare: %v", name, err)
 		}
 		if now := s.current(t, "web"); now.ID != before.ID || now.State.StartedAt != before.State.StartedAt {
@@ -326,7 +282,7 @@ func TestALimitThatTheEngineDropsIsRefused(t *testing.T) {
 	weighed := s.service(t, "web", "2", asJSON{"blkio_config": asJSON{"weight": 300.0}})
 	err := s.try(t, 2, weighed)
 	if err == nil { // this kernel has it
-		s.asWanted(t, weighed)
+		s.there(t, weighed)
 		return
 	}
 	if !errors.Is(err, stella.ErrUnsupported) || !strings.Contains(err.Error(), "blkio_config") || stella.Hint(err) == "" {
