@@ -52,15 +52,16 @@ type Deployment struct {
 	Sequence        int64             `json:"sequence"` // from 1, without gaps
 	Kind            Kind              `json:"kind"`
 	Status          Status            `json:"status"`
-	Commit          string            `json:"commit"`     // config commit; empty until it exists
-	Tree            string            `json:"tree"`       // git tree id of the environment's app directory
-	Shared          map[string]string `json:"shared"`     // shared directory → tree id
-	Release         string            `json:"release"`    // version
-	Components      map[string]string `json:"components"` // component → image with digest
-	Restores        string            `json:"restores"`   // the deployment that a rollback, reset or heal goes back to
-	Reverts         []string          `json:"reverts"`    // config commits that a rollback or reset undoes
-	Supersedes      string            `json:"supersedes"` // the open deployment whose place this one took
-	Automatic       bool              `json:"automatic"`  // nobody asked for it: automatic rollback, heal, a merged commit
+	Commit          string            `json:"commit"`                  // config commit; empty until it exists
+	Tree            string            `json:"tree"`                    // git tree id of the environment's app directory
+	Shared          map[string]string `json:"shared"`                  // shared directory → tree id
+	SecretsCommit   string            `json:"secretsCommit,omitempty"` // config commit whose secrets it brought; empty where the app has none
+	Release         string            `json:"release"`                 // version
+	Components      map[string]string `json:"components"`              // component → image with digest
+	Restores        string            `json:"restores"`                // the deployment that a rollback, reset or heal goes back to
+	Reverts         []string          `json:"reverts"`                 // config commits that a rollback or reset undoes
+	Supersedes      string            `json:"supersedes"`              // the open deployment whose place this one took
+	Automatic       bool              `json:"automatic"`               // nobody asked for it: automatic rollback, heal, a merged commit
 	Actor           string            `json:"actor"`
 	Reason          string            `json:"reason"`
 	Incident        string            `json:"incident"`

@@ -171,6 +171,9 @@ func (e *Engine) draft(b ledger.Book, sc *scene, sv *survey, why intent) stella.
 		Actor: cmp.Or(why.actor, e.cfg.Actor), Reason: why.reason, Incident: why.opts.Incident, StartedAt: e.cfg.Now().UTC(),
 		Forced: orEmpty(why.opts.Force), Desired: sc.desired.Digest, Steps: []stella.Step{},
 	}
+	if !why.uncommitted {
+		d.SecretsCommit = secretsFrom(sc.source, sc.branch)
+	}
 	d.ID = fmt.Sprintf("%s-%d", d.Environment, d.Sequence)
 	d.Targets = results(sv)
 	return d

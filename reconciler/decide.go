@@ -49,13 +49,20 @@ func (f facts) settled() bool {
 }
 
 // asDesired reports whether the current deployment is what the head asks for.
-func (f facts) asDesired() bool {
-	return f.current != nil && f.current.Desired == f.scene.desired.Digest && f.current.Tree == string(f.scene.app)
-}
+func (f facts) asDesired() bool { return f.has(f.current) && !f.secretsChanged(f.current) }
 
 // tried reports whether the newest deployment is of the head's content.
-func (f facts) tried() bool {
-	return f.newest != nil && f.newest.Desired == f.scene.desired.Digest && f.newest.Tree == string(f.scene.app)
+func (f facts) tried() bool { return f.has(f.newest) && !f.secretsChanged(f.newest) }
+
+// has reports whether a deployment brought what the head asks for, but for the
+// values of secrets.
+func (f facts) has(d *stella.Deployment) bool {
+	return d != nil && d.Desired == f.scene.desired.Digest && d.Tree == string(f.scene.app)
+}
+
+// secretsChanged reports whether secrets were changed since a deployment.
+func (f facts) secretsChanged(d *stella.Deployment) bool {
+	return slices.Contains(f.scene.otherSecrets, d.ID)
 }
 
 // owes reports whether nothing but owed targets keeps the newest deployment
@@ -73,7 +80,7 @@ func (f facts) owes() bool {
 // back, of which nothing is new, and did not come to its end: a rollback, of a
 // part or of one commit as of all, a reset, a heal.
 func (f facts) interrupted() bool {
-	return f.tried() && (f.newest.Kind.GoesBack() || f.newest.Kind == stella.KindHeal) && (f.newest.Status == stella.Aborted || f.newest.Status == stella.Running)
+	return f.has(f.newest) && (f.newest.Kind.GoesBack() || f.newest.Kind == stella.KindHeal) && (f.newest.Status == stella.Aborted || f.newest.Status == stella.Running)
 }
 
 // returning is the kind of going back to good: a reset that did not come to its
@@ -213,6 +220,17 @@ func rules() []rule {
 				return verdict{
 					act: actApply, sync: stella.OutOfSync, kind: f.newest.Kind, restores: f.restored(),
 					reason: fmt.Sprintf("%s did not end", f.newest.ID),
+				}
+			},
+		},
+		{
+			"secrets changed", func(f facts) bool {
+				return f.has(f.current) && (f.secretsChanged(f.current) || f.secretsChanged(f.newest))
+			},
+			func(f facts) verdict {
+				return verdict{
+					act: actApply, sync: stella.OutOfSync, kind: stella.KindDeploy,
+					reason: fmt.Sprintf("secrets changed: commit %.12s is not deployed", f.scene.branch.commit),
 				}
 			},
 		},

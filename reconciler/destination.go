@@ -75,6 +75,9 @@ func (e *Engine) revision(ctx context.Context, sc *scene, name string) (*scene, 
 		return nil, err
 	}
 	h.ref, h.at = sc.ref, sc.at
+	if err := e.secretsOfToday(ctx, h, sc); err != nil {
+		return nil, err
+	}
 	return e.askedAt(ctx, h, sc.name)
 }
 

@@ -181,7 +181,7 @@ func (e *Engine) sight(ctx context.Context, sc *scene) *sight {
 	s.want, s.in = want, in
 	s.survey = e.sites(ctx, want, sc.book)
 	sync := s.diff.Sync
-	s.diff = e.compareSurvey(s.survey, want, sc.book, in.ID)
+	s.diff = e.compareSurvey(s.survey, e.asBrought(ctx, sc, want, in), sc.book, in.ID)
 	s.diff.Sync, s.diff.Files = sync, []FileChange{}
 	if !s.verified() {
 		s.diff.Notes = append(s.diff.Notes, fmt.Sprintf("%s is %s: what runs was not verified, and what differs is not recorded as drift", in.ID, in.Status))

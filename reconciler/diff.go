@@ -258,6 +258,9 @@ func (e *Engine) asOperated(ctx context.Context, sc *scene, d stella.Deployment)
 		return e.withApp(ctx, sc.branch, d.Commit, d.Tree)
 	}
 	h, err := e.headAt(ctx, git.ID(d.Commit))
+	if err == nil {
+		err = e.putSecrets(ctx, h, sc.branch.head, sc.name)
+	}
 	if err != nil {
 		return nil, err
 	}

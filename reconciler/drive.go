@@ -207,7 +207,7 @@ func (r *run) commit(ctx context.Context, j *job) (*candidate, error) {
 // retarget makes what landed the run's aim. Only where it renders to something
 // else than was planned does it look at the targets again.
 func (r *run) retarget(ctx context.Context, j *job, landed *candidate) error {
-	before := r.scene.desired.Digest
+	before := r.scene.desired
 	r.scene.source = landed.want
 	if r.scene.branch = landed.want; r.proposal != nil {
 		r.scene.branch = landed.onto // nothing of it changed
@@ -215,9 +215,9 @@ func (r *run) retarget(ctx context.Context, j *job, landed *candidate) error {
 	r.mu.Lock()
 	r.dep.Commit, r.dep.Tree = string(landed.built.Commit), string(landed.want.app)
 	r.dep.Release, r.dep.Desired, r.dep.Shared = landed.want.release.Release.Version, landed.want.desired.Digest, landed.want.shared
-	r.dep.Components = images(landed.want)
+	r.dep.Components, r.dep.SecretsCommit = images(landed.want), secretsFrom(landed.want, r.scene.branch)
 	r.mu.Unlock()
-	if landed.want.desired.Digest == before {
+	if landed.want.desired.Digest == before.Digest && sameSecrets(landed.want.desired, before) {
 		return nil
 	}
 	in := r.e.lookedAt(ctx, landed.want, r.scene.book, j.intent)

@@ -256,6 +256,9 @@ type scene struct {
 	branch *source
 	ledger *ledger.Ledger
 	book   ledger.Book
+	// otherSecrets are the ids of deployments that brought what is wanted now but
+	// for its secrets, which were changed since.
+	otherSecrets []string
 }
 
 // asBranch is the scene without its pin: what the branch asks for is wanted.
@@ -265,7 +268,7 @@ func (sc *scene) asBranch() *scene {
 
 // wanting is the scene in which something else is what is wanted.
 func (sc *scene) wanting(src *source) *scene {
-	return &scene{source: src, branch: sc.branch, ledger: sc.ledger, book: sc.book}
+	return &scene{source: src, branch: sc.branch, ledger: sc.ledger, book: sc.book, otherSecrets: sc.otherSecrets}
 }
 
 // look fetches and reads one environment and its ledger. Invalid files are not
@@ -287,7 +290,10 @@ func (e *Engine) sceneAt(ctx context.Context, h *head, env stella.EnvName) (*sce
 	if err != nil {
 		return nil, err
 	}
-	return sc, e.keepPinned(ctx, sc)
+	if err := e.keepPinned(ctx, sc); err != nil {
+		return sc, err
+	}
+	return sc, e.compareSecrets(ctx, sc)
 }
 
 // askedAt is the scene as a commit asks for, whatever the pin.

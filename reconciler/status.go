@@ -151,11 +151,11 @@ func (e *Engine) observe(ctx context.Context, sc *scene, st *EnvironmentStatus) 
 // answered. Of the others it counts what is known, and so it does of all while
 // nobody can speak of drift.
 func (e *Engine) driftNow(ctx context.Context, sc *scene, sv *survey, d *DriftSummary) {
-	want, _, err := e.inEffect(ctx, sc)
+	want, in, err := e.inEffect(ctx, sc)
 	if err != nil || sc.book.State.Stopped != nil || e.underWay(sc, sv.at) != "" {
 		return
 	}
-	d.Count = 0
+	want, d.Count = e.asBrought(ctx, sc, want, in), 0
 	for _, s := range sv.sites {
 		for _, f := range sc.book.Drift.Open {
 			if s.err != nil && f.Target == s.spec.Name {

@@ -125,6 +125,9 @@ func texts(value any) []string {
 	switch v := value.(type) {
 	case string:
 		all = append(all, v)
+		for line := range strings.Lines(v) { // a program prints what it read, without its end
+			all = append(all, strings.TrimSpace(line))
+		}
 	case []any:
 		for _, one := range v {
 			all = append(all, texts(one)...)

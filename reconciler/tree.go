@@ -2,8 +2,10 @@ package reconciler
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
+	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/configrepo"
 	"github.com/stella-ops/stella/internal/git"
 )
@@ -11,44 +13,58 @@ import (
 // GitTree lets configrepo read a commit without knowing Git.
 type GitTree struct {
 	t *git.Tree
-	// at is a directory that is read from instead, not from t; empty for none.
-	at      string
-	instead *git.Tree
+	// instead are directories that are not read from t, the last put there first.
+	instead []placed
+}
+
+// placed is a directory that is read from a tree of its own; nil for nothing.
+type placed struct {
+	at   string
+	tree *git.Tree
 }
 
 // TreeOf returns the tree as configrepo reads one.
 func TreeOf(t *git.Tree) GitTree { return GitTree{t: t} }
 
-// with returns the tree with another directory in the place of one of its own.
+// with returns the tree with another directory in the place of one of its own, or
+// with none there.
 func (g GitTree) with(dir string, instead *git.Tree) GitTree {
-	return GitTree{t: g.t, at: dir, instead: instead}
+	return GitTree{t: g.t, instead: append([]placed{{dir, instead}}, g.instead...)}
 }
 
 // id names all that can be read from the tree.
 func (g GitTree) id() string {
-	if g.instead == nil {
-		return string(g.t.ID())
+	id := string(g.t.ID())
+	for _, p := range g.instead {
+		id += " " + p.at + "=" + string(idOf(p.tree))
 	}
-	return string(g.t.ID()) + " " + g.at + "=" + string(g.instead.ID())
+	return id
 }
 
-// place finds which tree has a path, and where in it.
-func (g GitTree) place(path string) (*git.Tree, string) {
-	if g.instead == nil {
-		return g.t, path
+// place finds which tree has a path, and where in it. Errors are of class
+// stella.ErrNotFound.
+func (g GitTree) place(path string) (*git.Tree, string, error) {
+	for _, p := range g.instead {
+		below, ok := strings.CutPrefix(path, p.at+"/")
+		switch {
+		case !ok && path != p.at:
+			continue
+		case p.tree == nil:
+			return nil, "", fmt.Errorf("%s: %w", path, stella.ErrNotFound)
+		case !ok:
+			return p.tree, "", nil
+		}
+		return p.tree, below, nil
 	}
-	if path == g.at {
-		return g.instead, ""
-	}
-	if below, ok := strings.CutPrefix(path, g.at+"/"); ok {
-		return g.instead, below
-	}
-	return g.t, path
+	return g.t, path, nil
 }
 
 // Entries implements configrepo.Tree.
 func (g GitTree) Entries(ctx context.Context, dir string) ([]configrepo.Entry, error) {
-	t, dir := g.place(dir)
+	t, dir, err := g.place(dir)
+	if err != nil {
+		return nil, err
+	}
 	entries, err := t.Entries(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -62,18 +78,24 @@ func (g GitTree) Entries(ctx context.Context, dir string) ([]configrepo.Entry, e
 
 // Read implements configrepo.Tree.
 func (g GitTree) Read(ctx context.Context, path string, maxBytes int64) ([]byte, error) {
-	t, path := g.place(path)
+	t, path, err := g.place(path)
+	if err != nil {
+		return nil, err
+	}
 	return t.Read(ctx, path, maxBytes)
 }
 
 // Lookup spares configrepo the listing of a directory that it wants one entry
 // of.
 func (g GitTree) Lookup(ctx context.Context, path string) (configrepo.Entry, error) {
-	if g.instead != nil && path == g.at {
-		return configrepo.Entry{Name: path[strings.LastIndexByte(path, '/')+1:], Mode: configrepo.ModeDir, ID: string(g.instead.ID())}, nil
+	t, inside, err := g.place(path)
+	if err != nil {
+		return configrepo.Entry{}, err
 	}
-	t, path := g.place(path)
-	e, err := t.Lookup(ctx, path)
+	if inside == "" {
+		return configrepo.Entry{Name: path[strings.LastIndexByte(path, '/')+1:], Mode: configrepo.ModeDir, ID: string(t.ID())}, nil
+	}
+	e, err := t.Lookup(ctx, inside)
 	return entry(e), err
 }
 

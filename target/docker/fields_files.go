@@ -9,6 +9,8 @@ import (
 	"path"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/stella-ops/stella/drift"
 )
 
 // setFiles puts configs or secrets into the blueprint. Their contents are
@@ -110,4 +112,20 @@ func ownerField(id int, asked any) string {
 		return ""
 	}
 	return strconv.Itoa(id)
+}
+
+// secretPointers are those of the secret values in the fields of what runs: also
+// of what nobody asks for any more, or in another form.
+func secretPointers(fields map[string]any) []string {
+	all, _ := fields["secrets"].(map[string]any)
+	var pointers []string
+	for _, to := range sortedNames(all) {
+		entry, _ := all[to].(map[string]any)
+		for _, member := range []string{"content", "contentBase64"} {
+			if _, is := entry[member]; is {
+				pointers = append(pointers, drift.Pointer("secrets", to, member))
+			}
+		}
+	}
+	return pointers
 }

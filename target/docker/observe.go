@@ -263,7 +263,7 @@ func (d *Docker) liveService(ctx context.Context, v *view, name string) (liveSer
 	if readErr != nil {
 		return s, readErr
 	}
-	s.resource.Fields, s.notes = read, notes
+	s.resource.Fields, s.resource.Secrets, s.notes = read, secretPointers(read), notes
 	if err != nil {
 		s.resource.Fields = map[string]any{fieldSpec: "changed by hand"}
 		s.notes = append(s.notes, fmt.Sprintf("nobody knows what service %s was asked for: its label was changed", name))
