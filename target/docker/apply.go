@@ -36,7 +36,7 @@ func (d *Docker) Apply(ctx context.Context, o stella.Order, report func(stella.A
 	if err != nil {
 		return err
 	}
-	whole.Actions = slices.Concat(o.Actions, moved)
+	whole.Actions = withGuests(slices.Concat(o.Actions, moved), set, inv)
 	if err := d.spareInActions(ctx, inv, whole.Actions); err != nil {
 		return err
 	}

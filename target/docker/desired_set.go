@@ -113,6 +113,11 @@ func (d *Docker) parseService(r stella.Resource, name string) (service, error) {
 		}
 		s.depends[on] = condition
 	}
+	for _, host := range hostsOf(r) {
+		if s.depends[host] == "" {
+			s.depends[host] = conditionStarted
+		}
+	}
 	return s, nil
 }
 

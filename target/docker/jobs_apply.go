@@ -36,6 +36,11 @@ func withJobs(o stella.Order, set desiredSet, inv *inventory) (acts []stella.Act
 	for _, r := range first {
 		needed(strings.TrimPrefix(string(r.ID), servicePrefix), set, early)
 	}
+	for _, s := range set.services {
+		if slices.ContainsFunc(hostsOf(s.resource), func(host string) bool { return early[serviceID(host)] }) {
+			needed(s.name, set, early) // it is where those are
+		}
+	}
 	for _, r := range then {
 		late[r.ID] = !early[r.ID]
 	}

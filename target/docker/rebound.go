@@ -75,3 +75,62 @@ func (r *replacement) vacate(ctx context.Context) error {
 	}
 	return nil
 }
+
+// withGuests adds, right after each action about a service, an update of every
+// service that shares a namespace of it: a new container has new namespaces, and
+// so has one that starts again. Who is where it should be is left alone.
+func withGuests(acts []stella.Action, set desiredSet, inv *inventory) []stella.Action {
+	about := map[stella.ResourceID]bool{}
+	for _, a := range acts {
+		about[a.Resource.ID] = true
+	}
+	var out []stella.Action
+	var add func(a stella.Action)
+	add = func(a stella.Action) {
+		out = append(out, a)
+		host, isService := strings.CutPrefix(string(a.Resource.ID), servicePrefix)
+		if !isService || a.Op == stella.OpRemove {
+			return
+		}
+		for _, s := range set.services {
+			b := inv.services[s.name]
+			if about[s.resource.ID] || b == nil || b.current == nil || !slices.Contains(hostsOf(s.resource), host) {
+				continue
+			}
+			about[s.resource.ID] = true
+			add(stella.Action{Op: stella.OpUpdate, Resource: s.resource})
+		}
+	}
+	for _, a := range acts {
+		add(a)
+	}
+	return out
+}
+
+// hostsOf are the services whose namespaces a service shares.
+func hostsOf(r stella.Resource) []string {
+	var out []string
+	for _, field := range []string{"network_mode", "pid", "ipc"} {
+		mode, _ := r.Fields[field].(string)
+		if name, ok := strings.CutPrefix(mode, "service:"); ok && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// strandedIn reports whether a container that runs was started before one whose
+// namespaces it shares: that one has new ones since, and this is alone in the old.
+func (inv *inventory) strandedIn(b *box, hosts []string) bool {
+	if b.live == nil || b.live.State == nil || !b.runs() {
+		return false
+	}
+	since := engineStamp(b.live.State.StartedAt)
+	return slices.ContainsFunc(hosts, func(name string) bool {
+		h := inv.services[name]
+		if h == nil || h.current == nil || h.current.live == nil || h.current.live.State == nil || !h.current.runs() {
+			return false
+		}
+		return engineStamp(h.current.live.State.StartedAt).After(since)
+	})
+}

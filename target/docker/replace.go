@@ -132,11 +132,16 @@ func (r *replacement) straighten(ctx context.Context) error {
 	}
 	var l liveService
 	judge(&l, b.live, r.inv.ledger.Record.Stopped)
-	if l.present {
+	if l.present && !r.inv.strandedIn(b, hostsOf(r.resource)) {
 		return nil
 	}
 	if err := r.await(ctx); err != nil {
 		return err
+	}
+	if l.present {
+		if err := r.d.stopBox(ctx, r.step, b); err != nil {
+			return err
+		}
 	}
 	return r.start(ctx, b)
 }
