@@ -44,6 +44,7 @@ func (t *targets) docker(ctx context.Context, spec reconciler.TargetSpec) (recon
 	}
 	c := docker.Config{
 		Environment: spec.Environment.Name, Name: spec.Target.Name, Project: where.Project, Engine: api, Machine: spec.Machine,
+		Local:           strings.HasPrefix(where.Host, "unix://"),
 		DiscardPrevious: !rollout.KeepPrevious, StartFirst: rollout.UpdateOrder == configrepo.StartFirst, Logger: t.log,
 	}
 	if credentials, ok := spec.Artifacts.(docker.Credentials); ok {

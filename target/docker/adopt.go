@@ -246,20 +246,6 @@ func (d *Docker) nothingRuns(ctx context.Context) error {
 	return stella.WithHint(err, fmt.Sprintf("set 'project' of the target in environment.yaml: there are %s", strings.Join(slices.Sorted(maps.Keys(names)), ", ")))
 }
 
-// fullName spells out what Docker leaves out of the name of an image: its
-// registry and "library"; see
-// https://github.com/distribution/reference/blob/main/normalize.go.
-func fullName(image string) string {
-	registry, _, ok := strings.Cut(image, "/")
-	if ok && (strings.ContainsAny(registry, ".:") || registry == "localhost") {
-		return image
-	}
-	if !ok {
-		image = "library/" + image
-	}
-	return "docker.io/" + image
-}
-
 // isPassing reports whether a container is of that name while it is replaced, or
 // since.
 func isPassing(name string) bool {

@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -197,12 +198,13 @@ func sameHoldings(a, b holdings) bool {
 
 // labels are those that everything of ours has.
 func (d *Docker) labels(st step, id stella.ResourceID) map[string]string {
-	return map[string]string{
-		labelEnvironment: string(d.cfg.Environment), labelTarget: d.cfg.Name, labelResource: string(id),
-		labelFence: fmt.Sprint(st.order.Fence), labelDeployment: st.order.Sticker.Deployment,
-		labelRelease: st.order.Sticker.Release, labelCommit: st.order.Sticker.Commit,
-		composeProject: d.cfg.Project,
-	}
+	all := d.identity()
+	maps.Copy(all, map[string]string{
+		labelResource: string(id), labelFence: fmt.Sprint(st.order.Fence), labelDeployment: st.order.Sticker.Deployment,
+		labelRelease: st.order.Sticker.Release, labelCommit: st.order.Sticker.Commit, composeProject: d.cfg.Project,
+		labelRecord: "", labelFiles: "", // an image may have them
+	})
+	return all
 }
 
 // finish ends an order: what a broken-off one left is removed, with what was kept

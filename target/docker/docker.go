@@ -40,6 +40,7 @@ type Config struct {
 	Project     string         // Compose project: the first part of all names on the engine
 	Engine      *client.Client // connected; shared between targets of one engine and not closed
 	Credentials Credentials    // nil pulls without
+	Local       bool           // the engine is on this machine
 	Machine     string         // identity of the engine recorded at first contact; empty before it
 	// DiscardPrevious removes a replaced container at once. Without it the
 	// previous one of each service is kept, stopped, so that going back is a start.

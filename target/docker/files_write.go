@@ -93,7 +93,8 @@ func (d *Docker) discard(ctx context.Context, id, name string) error {
 // started: of the same image, so that what the image has in these directories is
 // in the volumes too, and with a root file system that can be copied into.
 func (d *Docker) fillVolumes(ctx context.Context, options client.ContainerCreateOptions, p filesPlan, files []file) (helper string, mounts []mount.Mount, err error) {
-	labels := map[string]string{labelEnvironment: string(d.cfg.Environment), labelTarget: d.cfg.Name, labelFiles: options.Name}
+	labels := d.identity()
+	labels[labelFiles], labels[labelRecord] = options.Name, ""
 	name := strings.TrimSuffix(options.Name, suffixNext) + "-files-"
 	writable := &container.HostConfig{NetworkMode: "none"}
 	for _, dir := range p.volumes {

@@ -97,6 +97,30 @@ func (f imageFacts) knownAs(a stella.Artifact) bool {
 	return slices.ContainsFunc(f.digests, func(name string) bool { return strings.HasSuffix(name, "@"+string(a.Digest)) })
 }
 
+// named reports whether an engine knows the image by this name and digest. It
+// leaves the name of the public hub out.
+func (f imageFacts) named(a stella.Artifact) bool {
+	want := fullName(strings.Replace(byDigest(a), "index.docker.io/", "docker.io/", 1))
+	return slices.ContainsFunc(f.digests, func(name string) bool { return fullName(name) == want })
+}
+
+// fullName spells out what an engine leaves out of the name of an image: its
+// registry and "library"; see
+// https://github.com/distribution/reference/blob/main/normalize.go.
+func fullName(image string) string {
+	registry, rest, ok := strings.Cut(image, "/")
+	if ok && registry != "docker.io" && (strings.ContainsAny(registry, ".:") || registry == "localhost") {
+		return image
+	}
+	if !ok || registry != "docker.io" {
+		rest = image
+	}
+	if !strings.Contains(rest, "/") {
+		rest = "library/" + rest
+	}
+	return "docker.io/" + rest
+}
+
 // byDigest is the name by which an engine knows exactly one image.
 func byDigest(a stella.Artifact) string {
 	a.Tag = ""
@@ -106,5 +130,5 @@ func byDigest(a stella.Artifact) string {
 // has finds an image that the engine knows by its digest.
 func (d *Docker) has(ctx context.Context, a stella.Artifact) (imageFacts, bool, error) {
 	f, found, err := d.findImage(ctx, byDigest(a))
-	return f, found && slices.Contains(f.digests, byDigest(a)), err
+	return f, found && f.named(a), err
 }

@@ -93,8 +93,8 @@ func (d *Docker) sortOut(l ledger, ours, project []container.Summary) *inventory
 	add := func(c container.Summary) {
 		known[c.ID] = true
 		service := serviceOf(c)
-		_, helps := c.Labels["stella.files"] // to fill volumes, for a moment
-		if _, isRecord := c.Labels[labelRecord]; isRecord || helps || service == "" || c.State == container.StateRemoving {
+		helps := c.Labels[labelFiles] != "" // to fill volumes, for a moment
+		if d.isRecord(c) || helps || service == "" || c.State == container.StateRemoving {
 			return
 		}
 		inv.ours = append(inv.ours, c)

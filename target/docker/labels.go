@@ -5,6 +5,7 @@ package docker
 const (
 	labelEnvironment = "stella.environment"
 	labelTarget      = "stella.target"
+	labelProject     = "stella.project"    // Compose project: tells apart targets of one name in two config repositories
 	labelResource    = "stella.resource"   // "service/web"
 	labelSpec        = "stella.spec"       // what was asked for, as JSON; without contents of files and values of variables
 	labelSpecDigest  = "stella.digest"     // drift.Digest of the resource's fields without secrets: equal fields, equal container

@@ -60,7 +60,7 @@ func (d *Docker) resourceLabels(r stella.Resource, ours, asked map[string]string
 		all = map[string]string{}
 	}
 	maps.Copy(all, ours)
-	all[labelEnvironment], all[labelTarget] = string(d.cfg.Environment), d.cfg.Name
+	maps.Copy(all, d.identity())
 	all[labelResource], all[labelSpec], all[labelSpecDigest] = string(r.ID), string(spec), string(sum)
 	all[composeProject], all[compose] = d.cfg.Project, name
 	return all, nil

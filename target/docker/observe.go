@@ -37,6 +37,7 @@ type view struct {
 	networks []stella.Resource
 	volumes  []stella.Resource
 	notes    []string
+	awaited  map[string]bool // services whose success another one waits for
 }
 
 // Observe reads what runs and changes nothing. A service that does not run has no
@@ -220,7 +221,38 @@ type liveService struct {
 	notes     []string
 }
 
+// detailEnded is of a service that ended with success and may not.
+const detailEnded = `ended with success, and nothing says that it should: write 'restart: "no"' where it is meant to`
+
+// meantToEnd reports whether a service that ended with success did what it was
+// made for: it says that it is not started again, or another one waits for that.
+// Of all others nobody can tell it from one that was stopped by hand.
+func meantToEnd(asked map[string]any, awaited bool) bool {
+	restart, _ := asked["restart"].(string)
+	mode, _, _ := strings.Cut(restart, ":")
+	return awaited || mode == "no" || mode == "on-failure"
+}
+
+// awaitedOnes are the services whose success another one waits for.
+func (inv *inventory) awaitedOnes() map[string]bool {
+	out := map[string]bool{}
+	for _, s := range inv.services {
+		if s.current == nil {
+			continue
+		}
+		asked, _ := inv.asked(s.current) // one that can not be read waits for nobody
+		needs, _ := asked["dependsOn"].(map[string]any)
+		for on, how := range needs {
+			if how, ok := how.(map[string]any); ok && how["condition"] == conditionCompleted {
+				out[on] = true
+			}
+		}
+	}
+	return out
+}
+
 func (d *Docker) liveServices(ctx context.Context, v *view) ([]liveService, error) {
+	v.awaited = v.awaitedOnes()
 	const atATime = 8
 	names := slices.DeleteFunc(v.names(), func(name string) bool {
 		return v.services[name].current == nil && v.services[name].next == nil
@@ -254,6 +286,8 @@ func (d *Docker) liveService(ctx context.Context, v *view, name string) (liveSer
 		s.component.Desired, _ = asked["image"].(string)
 		if jobOf(stella.Resource{Fields: asked}) != "" {
 			judgeJob(&s, b.live)
+		} else if s.present && s.component.State == stella.RunExited && !meantToEnd(asked, v.awaited[name]) {
+			s.present, s.component.Detail = false, detailEnded
 		}
 	}
 	if !s.present {

@@ -24,16 +24,29 @@ type owned struct {
 	volumes    map[string]bool // by name
 }
 
+// identity are the labels that make something this target's own.
+func (d *Docker) identity() map[string]string {
+	return map[string]string{labelEnvironment: string(d.cfg.Environment), labelTarget: d.cfg.Name, labelProject: d.cfg.Project}
+}
+
 // mine selects what is labelled as this target's own.
 func (d *Docker) mine() client.Filters {
-	return make(client.Filters).Add("label",
-		labelEnvironment+"="+string(d.cfg.Environment), labelTarget+"="+d.cfg.Name)
+	f := make(client.Filters)
+	for label, value := range d.identity() {
+		f.Add("label", label+"="+value)
+	}
+	return f
 }
 
 // labelled reports whether labels, or the attributes of an event, say that
 // something is this target's own.
 func (d *Docker) labelled(labels map[string]string) bool {
-	return labels[labelEnvironment] == string(d.cfg.Environment) && labels[labelTarget] == d.cfg.Name
+	for label, value := range d.identity() {
+		if labels[label] != value {
+			return false
+		}
+	}
+	return true
 }
 
 // owned lists what is ours: labelled, or known to the record.

@@ -144,7 +144,7 @@ func listedPorts(c container.Summary) []hostPort {
 // told. So only what is listened on here, in a namespace that has the engine's
 // own bridge, counts.
 func (d *Docker) sharesNetwork() bool {
-	if !strings.HasPrefix(d.api.DaemonHost(), "unix://") {
+	if !d.cfg.Local {
 		return false
 	}
 	for _, name := range []string{"docker0", "podman0", "cni-podman0"} {

@@ -96,17 +96,23 @@ type recordContainer struct {
 // recordPrefix is what the names of the target's records start with. No name has
 // a dot, so that no two targets share one, whatever hyphens they have.
 func (d *Docker) recordPrefix() string {
-	return "stella." + string(d.cfg.Environment) + "." + d.cfg.Name + "."
+	return "stella." + d.cfg.Project + "." + string(d.cfg.Environment) + "." + d.cfg.Name + "."
+}
+
+// isRecord reports whether a container is a record of this target. Labels do not
+// make it one: a container has those of its image.
+func (d *Docker) isRecord(c container.Summary) bool {
+	return c.Labels[labelRecord] != "" && c.Labels[labelResource] == "" && strings.HasPrefix(nameOf(c), d.recordPrefix())
 }
 
 // ledgerOf picks the records from a listing. The newest whole one counts.
 func (d *Docker) ledgerOf(list []container.Summary) ledger {
 	var l ledger
 	for _, c := range list {
-		label, ok := c.Labels[labelRecord]
-		if !ok {
+		if !d.isRecord(c) {
 			continue
 		}
+		label := c.Labels[labelRecord]
 		r := recordContainer{id: c.ID, name: nameOf(c)}
 		r.sealed, r.whole = unseal(label)
 		r.revision, _ = strconv.ParseInt(strings.TrimPrefix(r.name, d.recordPrefix()), 10, 64)
@@ -254,17 +260,15 @@ func (d *Docker) tryRecord(ctx context.Context, fence int64, change func(*record
 
 // putRecord makes the container of a record.
 func (d *Docker) putRecord(ctx context.Context, revision int64, r record) (id string, err error) {
-	label, err := seal(revision, r)
-	if err != nil {
+	labels := d.identity()
+	if labels[labelRecord], err = seal(revision, r); err != nil {
 		return "", err
 	}
 	options := client.ContainerCreateOptions{
 		Name: d.recordPrefix() + strconv.FormatInt(revision, 10),
 		Config: &container.Config{
 			Image: recordImage, Cmd: []string{"never-started"}, NetworkDisabled: true,
-			Labels: map[string]string{
-				labelEnvironment: string(d.cfg.Environment), labelTarget: d.cfg.Name, labelRecord: label,
-			},
+			Labels: labels,
 		},
 		HostConfig: &container.HostConfig{NetworkMode: "none"},
 	}

@@ -60,7 +60,7 @@ func (d *Docker) stopAll(ctx context.Context, st step, inv *inventory) error {
 			if x == nil {
 				continue
 			}
-			if err := d.stopBox(ctx, st, x); err != nil {
+			if err := d.shelve(ctx, st, x, x.name); err != nil { // an engine that restarts must not start it
 				return err
 			}
 		}
