@@ -23,11 +23,13 @@ func TestAStarterOfAProjectThatRunsCanBeAdopted(t *testing.T) {
 		},
 		"it mounts its directory": {
 			"services:\n  web:\n    image: r.example.com/web:1\n    volumes: ['./conf:/conf:ro']\n",
-			[]string{`bindRoots: ["/srv/My.Shop"]`}, []string{"write it as /srv/My.Shop/conf"},
+			[]string{`bindRoots: ["/srv/My.Shop"]`},
+			[]string{"write it as /srv/My.Shop/conf"},
 		},
 		"it mounts its directory by its whole name": {
 			"services:\n  web:\n    image: r.example.com/web:1\n    volumes: ['/srv/My.Shop/conf:/conf:ro']\n",
-			[]string{`bindRoots: ["/srv/My.Shop"]`}, nil,
+			[]string{`bindRoots: ["/srv/My.Shop"]`},
+			nil,
 		},
 		"it is built on the machine": {
 			"services:\n  web: {build: .}\n", nil, []string{"'docker push'"},

@@ -34,11 +34,11 @@ func (g GitTree) with(dir string, instead *git.Tree) GitTree {
 
 // id names all that can be read from the tree.
 func (g GitTree) id() string {
-	id := string(g.t.ID())
+	ids := []string{string(g.t.ID())}
 	for _, p := range g.instead {
-		id += " " + p.at + "=" + string(idOf(p.tree))
+		ids = append(ids, p.at+"="+string(idOf(p.tree)))
 	}
-	return id
+	return strings.Join(ids, " ")
 }
 
 // place finds which tree has a path, and where in it. Errors are of class

@@ -144,12 +144,22 @@ func (w *world) tellsNoSecret(when string, formats ...string) {
 	all := w.deployments()
 	newest := all[len(all)-1].ID
 	for _, args := range [][]string{
-		{"plan", production}, {"validate"}, {"why", production},
-		{"orch", "env", "config", "diff", production}, {"orch", "env", "config", "diff", production, "--explain"},
-		{"orch", "env", "config", "diff", production, "--baseline"}, {"orch", "env", "status", production, "--detailed"}, {"orch", "deployments", "show", newest}, {"drift", "adopt", production, "web", "--dry-run"},
-		{"drift", "detect", production}, {"drift", "history", production},
-		{"orch", "deployments", "list", production}, {"rollback", "trace", newest}, {"rollback", "status", production},
-		{"rollback", production, "--dry-run"}, {"baseline", "verify", production},
+		{"plan", production},
+		{"validate"},
+		{"why", production},
+		{"orch", "env", "config", "diff", production},
+		{"orch", "env", "config", "diff", production, "--explain"},
+		{"orch", "env", "config", "diff", production, "--baseline"},
+		{"orch", "env", "status", production, "--detailed"},
+		{"orch", "deployments", "show", newest},
+		{"drift", "adopt", production, "web", "--dry-run"},
+		{"drift", "detect", production},
+		{"drift", "history", production},
+		{"orch", "deployments", "list", production},
+		{"rollback", "trace", newest},
+		{"rollback", "status", production},
+		{"rollback", production, "--dry-run"},
+		{"baseline", "verify", production},
 		{"reconcile", production, "--dry-run"},
 	} {
 		for _, format := range append([]string{"", "json"}, formats...) {
@@ -164,7 +174,7 @@ func (w *world) tellsNoSecret(when string, formats ...string) {
 			look(strings.Join(line, " "), r.stdout+r.stderr)
 		}
 	}
-	for _, ref := range strings.Fields(w.git("for-each-ref", "--format=%(refname)")) {
+	for ref := range strings.FieldsSeq(w.git("for-each-ref", "--format=%(refname)")) {
 		text := w.git("log", "-p", "--text", "--format=%B", ref, "--", ".", ":(exclude)"+passwordFile)
 		look(ref, text)
 	}
