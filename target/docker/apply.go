@@ -202,7 +202,6 @@ func (d *Docker) labels(st step, id stella.ResourceID) map[string]string {
 	maps.Copy(all, map[string]string{
 		labelResource: string(id), labelFence: fmt.Sprint(st.order.Fence), labelDeployment: st.order.Sticker.Deployment,
 		labelRelease: st.order.Sticker.Release, labelCommit: st.order.Sticker.Commit, composeProject: d.cfg.Project,
-		labelRecord: "", labelFiles: "", // an image may have them
 	})
 	return all
 }

@@ -121,6 +121,11 @@ func (d *Docker) parseService(r stella.Resource, name string) (service, error) {
 	return s, nil
 }
 
+// awaits reports whether a service waits for the success of the named one.
+func (s desiredSet) awaits(name string) bool {
+	return slices.ContainsFunc(s.services, func(waits service) bool { return waits.depends[name] == conditionCompleted })
+}
+
 // inOrder returns the actions as they are carried out: what goes first, then
 // networks and volumes, then services after those that they depend on, and last
 // the networks and volumes that nobody is on any more. Otherwise the plan's order

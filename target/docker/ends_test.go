@@ -2,11 +2,11 @@ package docker
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/stella-ops/stella"
@@ -83,9 +82,7 @@ func (s *scene) differs(t testing.TB, want ...stella.Resource) (out []string) {
 func storage(id string, fields asJSON) stella.Resource {
 	_, name, _ := strings.Cut(id, "/")
 	all := asJSON{"name": name}
-	for k, v := range fields {
-		all[k] = v
-	}
+	maps.Copy(all, fields)
 	return stella.Resource{ID: stella.ResourceID(id), Fields: all}
 }
 
@@ -262,19 +259,6 @@ func TestAJobThatFailsLeavesNetworksAlone(t *testing.T) {
 	if diff := cmp.Diff(before.ID, after.ID); diff != "" {
 		t.Errorf("the network was made anew before the job (-want +got)\n%s", diff)
 	}
-}
-
-// alien is a container that stella did not make.
-func (s *scene) alien(t testing.TB, name string, host *container.HostConfig) string {
-	t.Helper()
-	a := s.image(t, "1")
-	must(t, s.fetch(t.Context(), a))
-	c, err := s.api.ContainerCreate(t.Context(), client.ContainerCreateOptions{Name: name, Config: &container.Config{Image: byDigest(a)}, HostConfig: host})
-	must(t, err)
-	t.Cleanup(func() {
-		_, _ = s.api.ContainerRemove(context.WithoutCancel(t.Context()), c.ID, client.ContainerRemoveOptions{Force: true})
-	})
-	return c.ID
 }
 
 // freePorts are ports that nobody listens on.

@@ -94,7 +94,7 @@ func (d *Docker) discard(ctx context.Context, id, name string) error {
 // in the volumes too, and with a root file system that can be copied into.
 func (d *Docker) fillVolumes(ctx context.Context, options client.ContainerCreateOptions, p filesPlan, files []file) (helper string, mounts []mount.Mount, err error) {
 	labels := d.identity()
-	labels[labelFiles], labels[labelRecord] = options.Name, ""
+	labels[labelFiles], labels[labelResource] = options.Name, "" // the image may have one
 	name := strings.TrimSuffix(options.Name, suffixNext) + "-files-"
 	writable := &container.HostConfig{NetworkMode: "none"}
 	for _, dir := range p.volumes {
@@ -119,6 +119,12 @@ func (d *Docker) fillVolumes(ctx context.Context, options client.ContainerCreate
 	return helper, mounts, d.copyFiles(ctx, helper, options.Name+".files", inVolumes)
 }
 
+// isHelper reports whether a container was made to fill volumes, for a moment. A
+// service is none whatever labels its image has.
+func isHelper(c container.Summary) bool {
+	return c.Labels[labelFiles] != "" && c.Labels[labelResource] == ""
+}
+
 // discardHelpers removes the containers that a crash left while they filled
 // volumes.
 func (d *Docker) discardHelpers(ctx context.Context, those client.Filters) error {
@@ -127,7 +133,7 @@ func (d *Docker) discardHelpers(ctx context.Context, those client.Filters) error
 		return fmt.Errorf("list containers: %w", err)
 	}
 	for _, c := range list {
-		if c.State != container.StateCreated {
+		if c.State != container.StateCreated || !isHelper(c) {
 			continue
 		}
 		if err := d.removeContainer(ctx, c.ID, nameOf(c)); err != nil {

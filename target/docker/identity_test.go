@@ -81,6 +81,17 @@ func TestWhatWasStoppedByHandHasNotCompleted(t *testing.T) {
 	if got := s.differs(t, web, once); len(got) != 1 || got[0] != "missing service/web" {
 		t.Errorf("differences %q", got)
 	}
+	ended := s.current(t, "once").State.FinishedAt
+	if err := s.goes(t, 501, "1", web, once); err != nil {
+		t.Fatal(err)
+	}
+	s.there(t, web, once)
+	if !s.current(t, "web").State.Running {
+		t.Error("what was stopped by hand was not started again")
+	}
+	if now := s.current(t, "once").State; now.Running || now.FinishedAt != ended {
+		t.Error("what had done its work ran again")
+	}
 }
 
 // TestWhatWasStoppedStaysStopped: an engine starts what has `restart: always` when

@@ -93,8 +93,7 @@ func (d *Docker) sortOut(l ledger, ours, project []container.Summary) *inventory
 	add := func(c container.Summary) {
 		known[c.ID] = true
 		service := serviceOf(c)
-		helps := c.Labels[labelFiles] != "" // to fill volumes, for a moment
-		if d.isRecord(c) || helps || service == "" || c.State == container.StateRemoving {
+		if d.isRecord(c) || isHelper(c) || service == "" || c.State == container.StateRemoving {
 			return
 		}
 		inv.ours = append(inv.ours, c)

@@ -81,18 +81,22 @@ func (d *Docker) observeAs(ctx context.Context, as func(*ledger)) (stella.State,
 // view takes the inventory and asks for all that is not of one service.
 func (d *Docker) view(ctx context.Context) (*view, error) { return d.viewWith(ctx, d.takeInventory) }
 
-// viewOf is a view in which only the current container of one service was looked
-// at: an order of a hundred services does not inspect a hundred for each.
-func (d *Docker) viewOf(ctx context.Context, service string) (*view, error) {
+// viewOf is a view in which only the current containers of the named services were
+// looked at: an order of a hundred services does not inspect a hundred for each.
+func (d *Docker) viewOf(ctx context.Context, services ...string) (*view, error) {
 	return d.viewWith(ctx, func(ctx context.Context) (*inventory, error) {
 		inv, err := d.listOurs(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if b := inv.services[service]; b != nil && b.current != nil {
-			err = d.look(ctx, b.current)
+		for _, service := range services {
+			if b := inv.services[service]; b != nil && b.current != nil {
+				if err := d.look(ctx, b.current); err != nil {
+					return nil, err
+				}
+			}
 		}
-		return inv, err
+		return inv, nil
 	})
 }
 

@@ -42,7 +42,7 @@ type replacement struct {
 // putService brings one service to its desired fields. One that has them and
 // runs is not touched.
 func (d *Docker) putService(ctx context.Context, st step, s service) error {
-	v, err := d.viewOf(ctx, s.name)
+	v, err := d.viewOf(ctx, append(hostsOf(s.resource), s.name)...)
 	if err != nil {
 		return err
 	}
@@ -132,13 +132,14 @@ func (r *replacement) straighten(ctx context.Context) error {
 	}
 	var l liveService
 	judge(&l, b.live, r.inv.ledger.Record.Stopped)
-	if l.present && !r.inv.strandedIn(b, hostsOf(r.resource)) {
+	ended := l.component.State == stella.RunExited
+	if l.present && (!ended || meantToEnd(r.resource.Fields, r.set.awaits(r.name))) && !r.inv.strandedIn(b, hostsOf(r.resource)) {
 		return nil
 	}
 	if err := r.await(ctx); err != nil {
 		return err
 	}
-	if l.present {
+	if l.present && !ended {
 		if err := r.d.stopBox(ctx, r.step, b); err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ func newYard(t *testing.T, engine *dockertest.Daemon, name string) *yard {
 	y.must(err)
 	y.must(pull.Wait(t.Context()))
 	y.d = &Docker{
-		cfg: Config{Environment: "prod", Name: name, Project: name, Engine: y.api}, api: y.api, log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		cfg: Config{Environment: "prod", Name: name, Project: name, Engine: y.api, Local: true}, api: y.api, log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	return y
 }
@@ -54,7 +54,9 @@ func (y *yard) must(err error) {
 }
 
 func (y *yard) labels(resource string) map[string]string {
-	return map[string]string{labelEnvironment: "prod", labelTarget: y.d.cfg.Name, labelResource: resource, composeProject: y.d.cfg.Project}
+	labels := y.d.identity()
+	labels[labelResource], labels[composeProject] = resource, y.d.cfg.Project
+	return labels
 }
 
 // start starts a service of ours as changed, and returns the container's id.
