@@ -123,6 +123,9 @@ func (r *replacement) straighten(ctx context.Context) error {
 		}
 	}
 	if b.name != r.called {
+		if err := r.freeNames(ctx); err != nil {
+			return err
+		}
 		if err := r.clearName(ctx, b); err != nil {
 			return err
 		}
@@ -160,6 +163,9 @@ func (r *replacement) clearName(ctx context.Context, but *box) error {
 }
 
 func (r *replacement) replace(ctx context.Context) error {
+	if err := r.freeNames(ctx); err != nil {
+		return err
+	}
 	next, reused, err := r.successor(ctx)
 	if err != nil {
 		return err

@@ -14,7 +14,10 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/artifact"
 	"github.com/stella-ops/stella/drift"
+	"github.com/stella-ops/stella/internal/dockertest"
+	"github.com/stella-ops/stella/internal/registry"
 )
 
 // try prepares and applies what is desired.
@@ -121,6 +124,24 @@ func TestWhatDoesNotGetWellBesideTheOldOneLeavesIt(t *testing.T) {
 	s.deploy(t, 3, one)
 	if got := s.names(t); !slices.Equal(got, []string{"web-1"}) {
 		t.Errorf("left over: %v", got)
+	}
+}
+
+// TestTheHealthcheckOfTheImageCountsBesideTheOldOne, where the file asks for none.
+func TestTheHealthcheckOfTheImageCountsBesideTheOldOne(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, starting)
+	s.deploy(t, 1, s.service(t, "web", "1"))
+	old := s.current(t, "web")
+	a := dockertest.Image(t, "8.0.1", func(b *registry.Build) {
+		b.Config.Healthcheck = &artifact.Healthcheck{Test: []string{"CMD", "/healthy"}, Interval: 200 * time.Millisecond, Timeout: 20 * time.Second, Retries: 1}
+	})
+	err := s.try(t, 2, resourceOf("web", a, env("HEALTH", "bad"), asJSON{"stopGracePeriodSeconds": 1.0}))
+	if now := s.current(t, "web"); !errors.Is(err, stella.ErrUnhealthy) || now.ID != old.ID || now.State.StartedAt != old.State.StartedAt {
+		t.Errorf("a sick one took the place: %v", err)
+	}
+	if live, err := s.inspect(t.Context(), s.nameFor("web", nil)+suffixNext); err != nil || live == nil || live.State.Running {
+		t.Errorf("the sick one runs on: %v", err)
 	}
 }
 
