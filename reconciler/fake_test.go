@@ -45,6 +45,7 @@ type machine struct {
 
 	found     stella.State // what somebody else started there
 	failAdopt bool         // the next adoption fails
+	meddled   stella.State // what somebody makes of found once it was looked at
 
 	keeps map[stella.Digest]bool // images that are still there, whole
 	free  int64                  // bytes; 0 means that nobody can tell

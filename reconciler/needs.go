@@ -82,8 +82,8 @@ type Adopter interface {
 	Foresee(ctx context.Context, desired stella.State) (stella.State, error)
 	// Adopt records what runs as this target's own, asked for as the order's
 	// desired state says, and writes the sticker. It creates, changes and ends
-	// nothing that runs, and repeated it does nothing. What is no longer as desired
-	// is refused with stella.ErrConflict, a stale fence with stella.ErrFenced.
+	// nothing that runs, and repeated it does nothing. That what runs is as desired
+	// was foreseen right before. A stale fence is refused with stella.ErrFenced.
 	Adopt(ctx context.Context, o stella.Order) error
 }
 

@@ -108,6 +108,9 @@ func (r *run) takeOverOne(ctx context.Context, name string) error {
 	want, _ := r.scene.desired.Target(name)
 	order := stella.Order{Fence: r.dep.Fence, Actions: []stella.Action{}, Desired: want, Sticker: r.sticker(name)}
 	err := r.step(ctx, stella.StepApply, name, stepTimeout, func(ctx context.Context) (map[string]any, error) {
+		if err := r.foreseenStill(ctx, a, name, want); err != nil {
+			return nil, err
+		}
 		r.setTarget(name, stella.TargetApplied, nil, nil)
 		return map[string]any{"adopted": float64(len(want.Resources))}, a.Adopt(ctx, order)
 	})
@@ -116,6 +119,22 @@ func (r *run) takeOverOne(ctx context.Context, name string) error {
 			r.setTarget(name, stella.TargetFailed, nil, err)
 		}
 		return fmt.Errorf("adopt what %s runs: %w", name, err)
+	}
+	return nil
+}
+
+// foreseenStill refuses what somebody changed since it was inspected: recorded
+// as it is now it would be drift from the first moment on.
+func (r *run) foreseenStill(ctx context.Context, a Adopter, name string, want stella.State) error {
+	live, err := a.Foresee(ctx, want)
+	if err != nil {
+		return err
+	}
+	for _, c := range r.differences(name, live) {
+		if !c.Ignored {
+			err := fmt.Errorf("%w: %s%s runs otherwise than it was inspected (%s)", stella.ErrConflict, c.Resource, c.Path, c.Class)
+			return stella.WithHint(err, fmt.Sprintf("run 'stella adopt %s' again: it shows what differs", r.dep.Environment))
+		}
 	}
 	return nil
 }

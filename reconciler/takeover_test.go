@@ -35,7 +35,11 @@ func (m *machine) Running(context.Context) (stella.Found, error) {
 func (m *machine) Foresee(context.Context, stella.State) (stella.State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return stella.State{Resources: m.found.Resources, Observed: &stella.Observation{}}, nil
+	seen := stella.State{Resources: m.found.Resources, Observed: &stella.Observation{}}
+	if len(m.meddled.Resources) > 0 {
+		m.found = m.meddled
+	}
+	return seen, nil
 }
 
 // Adopt implements reconciler.Adopter.
@@ -112,6 +116,23 @@ func TestWhatRunsOtherwiseIsNotTakenOver(t *testing.T) {
 	}
 	if w.machines["a"].sticker != nil {
 		t.Error("the other target was taken over")
+	}
+}
+
+func TestWhatSomebodyChangesMeanwhileIsNotTakenOver(t *testing.T) {
+	w := newAdoptable(t, "a")
+	w.machines["b"].meddled = someonesWeb("a", "debug")
+	out, err := w.takeOver(reconciler.Options{})
+	if out.Deployment == nil || out.Deployment.Status == stella.Succeeded {
+		t.Errorf("it was taken over: %+v, %v", out.Deployment, err)
+	}
+	for _, target := range out.Deployment.Targets {
+		if target.Name == "b" && !strings.Contains(target.Error, "service/web") {
+			t.Errorf("target b: %q", target.Error)
+		}
+	}
+	if w.machines["b"].sticker != nil {
+		t.Error("it is recorded as it was not inspected")
 	}
 }
 
