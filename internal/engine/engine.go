@@ -32,6 +32,9 @@ const (
 	dialTime = 10 * time.Second
 	// oldestMinor is the least version 1.N of the API: Docker Engine 20.10.
 	oldestMinor = 41
+	// idleConnections stay open to one engine: as many as are asked at a time.
+	// Each one more would be a handshake, and over SSH a process.
+	idleConnections = 16
 )
 
 // Address says where an engine is. Either Host or Context is set.
@@ -140,7 +143,10 @@ func (p *Pool) dial(a Address) (*client.Client, error) {
 	// requests and streams connect the same way and fail the same way.
 	c, err := client.New(
 		client.WithHTTPClient(&http.Client{
-			Transport:     &http.Transport{DialContext: d, IdleConnTimeout: time.Minute},
+			// Both, since the client makes six of no bound.
+			Transport: &http.Transport{
+				DialContext: d, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: idleConnections, MaxIdleConns: idleConnections,
+			},
 			CheckRedirect: client.CheckRedirect,
 		}),
 		client.WithHost("tcp://engine.invalid:2375"), // replaces the dialer
