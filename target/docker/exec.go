@@ -68,7 +68,7 @@ func (d *Docker) exec(ctx context.Context, component string, command []string) (
 	unhook := context.AfterFunc(ctx, attached.Close)
 	defer func() { unhook(); attached.Close() }()
 	out := &beginning{most: maxExecOutput}
-	if _, err := stdcopy.StdCopy(out, out, attached.Reader); err != nil {
+	if _, err := stdcopy.StdCopy(out, out, &frames{from: attached.Reader}); err != nil {
 		return string(out.text), 0, err
 	}
 	got, err := d.api.ExecInspect(ctx, made.ID, client.ExecInspectOptions{})

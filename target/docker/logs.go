@@ -61,7 +61,7 @@ func (d *Docker) tail(ctx context.Context, c container.InspectResponse, maxBytes
 	if c.Config != nil && c.Config.Tty {
 		_, err = io.Copy(end, stream)
 	} else {
-		_, err = stdcopy.StdCopy(end, end, stream)
+		_, err = stdcopy.StdCopy(end, end, &frames{from: stream})
 	}
 	return end.lines(), err
 }
