@@ -2,9 +2,11 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -242,4 +244,61 @@ func equalRuns(a, b map[string]string) bool {
 		}
 	}
 	return len(a) == len(b)
+}
+
+// TestWhatWasAdoptedIsAdoptedAgainAfterAPrune: the record is a container that does
+// not run, so that 'docker container prune' removes it.
+func TestWhatWasAdoptedIsAdoptedAgainAfterAPrune(t *testing.T) {
+	t.Parallel()
+	c := newComposed(t, "pruned")
+	before, want := c.runs(), c.desired("info")
+	must(t, c.d.Adopt(t.Context(), c.order(1, want)))
+	l, _, err := c.d.readLedger(t.Context())
+	must(t, err)
+	for _, r := range l.found { // as the prune does, and without touching other tests' containers
+		must(t, c.d.removeContainer(t.Context(), r.id, r.name))
+	}
+	next := c.desired("debug")
+	web, _ := next.Resource("service/web")
+	err = c.d.Apply(t.Context(), c.order(2, next, stella.Action{Op: stella.OpUpdate, Resource: web}), nil)
+	if !errors.Is(err, stella.ErrRefused) || !strings.HasPrefix(stella.Hint(err), "run 'stella adopt prod'") {
+		t.Errorf("a deployment of what is nobody's: %v (%s)", err, stella.Hint(err))
+	}
+	must(t, c.d.Adopt(t.Context(), c.order(3, want)))
+	c.differences("adopted again", want, c.observed())
+	if after := c.runs(); !equalRuns(before, after) {
+		t.Errorf("something was restarted:\n%v\n%v", before, after)
+	}
+}
+
+// TestARemovalTakesAdoptedNetworksAway, and what is remembered of what is gone.
+func TestARemovalTakesAdoptedNetworksAway(t *testing.T) {
+	t.Parallel()
+	c := newComposed(t, "leaving")
+	want := c.desired("info")
+	must(t, c.d.Adopt(t.Context(), c.order(1, want)))
+	next := c.desired("debug")
+	web, _ := next.Resource("service/web")
+	for fence := range int64(2) { // after the second nothing is kept of what was adopted
+		env, _ := web.Fields["environment"].(map[string]any)
+		env["LEVEL"] = []string{"debug", "trace"}[fence]
+		must(t, c.d.Apply(t.Context(), c.order(2+fence, next, stella.Action{Op: stella.OpUpdate, Resource: web}), nil))
+	}
+	must(t, c.d.Apply(t.Context(), c.order(4, next), nil))
+	l, _, err := c.d.readLedger(t.Context())
+	must(t, err)
+	if n := len(l.Record.Adopted); n != 2 {
+		t.Errorf("%d containers are remembered of three that were adopted, of which one is gone", n)
+	}
+	must(t, c.d.Remove(t.Context(), 5))
+	for _, name := range []string{"default", "back"} {
+		if _, there, err := c.d.networkNamed(t.Context(), "leaving_"+name); there || err != nil {
+			t.Errorf("network %s is there: %v, %v", name, there, err)
+		}
+	}
+	if l, _, err = c.d.readLedger(t.Context()); err != nil || slices.ContainsFunc(l.Record.Holdings.Unlabelled, func(h holding) bool {
+		return strings.HasPrefix(string(h.Resource.ID), networkPrefix)
+	}) {
+		t.Errorf("networks that are gone are remembered: %+v, %v", l.Record.Holdings, err)
+	}
 }

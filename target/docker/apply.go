@@ -207,8 +207,8 @@ func (d *Docker) labels(st step, id stella.ResourceID) map[string]string {
 }
 
 // finish ends an order: what a broken-off one left is removed, with what was kept
-// of services that went in an earlier one; and the sticker is written last, so that
-// it is never ahead of what runs.
+// of services that went in an earlier one, and all that was kept where nothing is
+// to be; and the sticker is written last, so that it is never ahead of what runs.
 func (d *Docker) finish(ctx context.Context, st step, removed map[string]bool) error {
 	inv, err := d.takeInventory(ctx)
 	if err != nil {
@@ -221,7 +221,7 @@ func (d *Docker) finish(ctx context.Context, st step, removed map[string]bool) e
 		if b.next != nil {
 			left = append(left, b.next)
 		}
-		if b.previous != nil && !wanted && !removed[name] {
+		if b.previous != nil && (d.cfg.DiscardPrevious || !wanted && !removed[name]) {
 			left = append(left, b.previous)
 		}
 		for _, x := range left {
@@ -238,7 +238,10 @@ func (d *Docker) finish(ctx context.Context, st step, removed map[string]bool) e
 	}
 	sticker := st.order.Sticker
 	sticker.SchemaVersion = 1
-	return d.writeRecord(ctx, st.order.Fence, func(r *record) { r.Sticker, r.Stopped = &sticker, false })
+	return d.writeRecord(ctx, st.order.Fence, func(r *record) {
+		r.Sticker, r.Stopped = &sticker, false
+		r.Adopted = slices.DeleteFunc(slices.Clone(r.Adopted), func(a adopted) bool { return !inv.has(a.ID) })
+	})
 }
 
 // scrap removes a container of ours, as it is.

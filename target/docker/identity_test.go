@@ -1,6 +1,8 @@
 package docker
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
@@ -31,6 +33,11 @@ func TestTwoRepositoriesOnOneEngine(t *testing.T) {
 	}
 	if err := blog.Remove(t.Context(), 4); err != nil {
 		t.Fatal(err)
+	}
+	name := shop.nameFor("web", nil)
+	err = blog.try(t, 5, resourceOf("web", blog.image(t, "2"), asJSON{"container_name": name}))
+	if !errors.Is(err, stella.ErrRefused) || !strings.Contains(err.Error(), name+" is there and belongs to target "+shop.cfg.Name) || strings.Contains(stella.Hint(err), "adopt") {
+		t.Errorf("the name of another target's container: %v (%s)", err, stella.Hint(err))
 	}
 	shop.there(t, shopWeb)
 	live, err = shop.Observe(t.Context())

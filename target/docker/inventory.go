@@ -208,6 +208,11 @@ func (d *Docker) nameFor(service string, fields map[string]any) string {
 	return d.cfg.Project + "-" + service + "-1"
 }
 
+// has reports whether a container is one of ours, by its id.
+func (inv *inventory) has(id string) bool {
+	return slices.ContainsFunc(inv.ours, func(c container.Summary) bool { return c.ID == id })
+}
+
 // names returns the services that have a container, sorted.
 func (inv *inventory) names() []string {
 	out := make([]string, 0, len(inv.services))

@@ -214,11 +214,17 @@ func (d *Docker) networkFor(ctx context.Context, r stella.Resource, h *holdings)
 func (d *Docker) taken(id stella.ResourceID, kind, name string, labels map[string]string) error {
 	whose := "was not made by stella"
 	hint := fmt.Sprintf("run 'stella adopt %s' to take over what runs, or give it another name", d.cfg.Environment)
+	if kind == "container" {
+		hint = fmt.Sprintf("run 'stella adopt %s' where it is this service, else 'docker rename %s OTHER' on the engine of %s", d.cfg.Environment, safe.Line(name), d.cfg.Name)
+	}
 	if env := labels[labelEnvironment]; env != "" {
 		whose = fmt.Sprintf("belongs to target %s of environment %s", safe.Clip(labels[labelTarget], 60), safe.Clip(env, 60))
 		hint = "give it a name of its own, or declare it external"
+		if kind == "container" {
+			hint = "give it a container_name of its own, or the target a project of its own in environment.yaml"
+		}
 	}
-	return stella.WithHint(fmt.Errorf("%s: %w: the %s %s is there and %s", id, stella.ErrRefused, kind, name, whose), hint)
+	return stella.WithHint(fmt.Errorf("%s: %w: the %s %s is there and %s", id, stella.ErrRefused, kind, safe.Line(name), whose), hint)
 }
 
 // sameNetwork reports whether a network needs nothing to be as desired.

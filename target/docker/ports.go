@@ -83,9 +83,6 @@ func (d *Docker) checkPorts(ctx context.Context, want []publication, yields map[
 	if err != nil {
 		return []error{err}
 	}
-	ours := func(c container.Summary) bool {
-		return slices.ContainsFunc(inv.ours, func(o container.Summary) bool { return o.ID == c.ID })
-	}
 	local := d.sharesNetwork()
 	var all []error
 	for i, w := range want {
@@ -97,7 +94,7 @@ func (d *Docker) checkPorts(ctx context.Context, want []publication, yields map[
 					continue
 				}
 				held = true
-				if s := serviceOf(c); !ours(c) || !yields[s] && s != w.service {
+				if s := serviceOf(c); !inv.has(c.ID) || !yields[s] && s != w.service {
 					by = "container " + safe.Clip(nameOf(c), 80)
 				}
 			}

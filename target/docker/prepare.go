@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/internal/safe"
 )
 
 // Prepare checks that the engine can do what is desired and fetches every image
@@ -98,24 +97,18 @@ func digestOrNone(fields map[string]any) string {
 
 // checkNames finds names that containers of others have.
 func (d *Docker) checkNames(everybody []container.Summary, inv *inventory, set desiredSet) []error {
-	mine := map[string]bool{}
-	for _, c := range inv.ours {
-		mine[c.ID] = true
-	}
-	taken := map[string]bool{}
+	taken := map[string]map[string]string{} // the labels of who has it
 	for _, c := range everybody {
-		if !mine[c.ID] && !d.labelled(c.Labels) {
-			taken[nameOf(c)] = true
+		if !inv.has(c.ID) && !d.labelled(c.Labels) {
+			taken[nameOf(c)] = c.Labels
 		}
 	}
 	var all []error
 	for _, s := range set.services {
 		for _, name := range []string{s.called, s.called + suffixNext, s.called + suffixPrevious} {
-			if !taken[name] {
-				continue
+			if labels, is := taken[name]; is {
+				all = append(all, d.taken(s.resource.ID, "container", name, labels))
 			}
-			err := fmt.Errorf("%w: %s: the name %s is taken by a container that stella did not make", stella.ErrRefused, s.resource.ID, safe.Line(name))
-			all = append(all, stella.WithHint(err, fmt.Sprintf("run 'docker rename %s OTHER' on the engine of %s, or 'stella adopt %s' where it is this service", name, d.cfg.Name, d.cfg.Environment)))
 		}
 	}
 	return all

@@ -183,6 +183,20 @@ func TestNothingIsKeptWhereNothingShallBe(t *testing.T) {
 	}
 }
 
+// TestWhatWasKeptGoesOnceNothingShallBe: it was switched off, or a crash was
+// between the start of the new one and the removal of the old one.
+func TestWhatWasKeptGoesOnceNothingShallBe(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.deploy(t, 1, s.service(t, "web", "1"), s.service(t, "api", "1"))
+	s.deploy(t, 2, s.service(t, "web", "2"), s.service(t, "api", "1"))
+	s.cfg.DiscardPrevious = true
+	s.deploy(t, 3, s.service(t, "web", "2"), s.service(t, "api", "2"))
+	if got := s.names(t); !slices.Equal(got, []string{"api-1", "web-1"}) {
+		t.Errorf("there are %v", got)
+	}
+}
+
 func TestGoingBackStartsWhatWasKept(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

@@ -114,6 +114,7 @@ func (d *Docker) removeStorage(ctx context.Context, h *holdings) error {
 			return err
 		}
 	}
+	h.forget(networkPrefix + defaultNetwork) // an adopted one, of which the app says nothing
 	for _, r := range volumes {
 		if err := d.retireVolume(ctx, r.ID, h); err != nil {
 			return err
