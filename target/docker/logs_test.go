@@ -118,3 +118,29 @@ func TestWhyAContainerDoesNotRunIsTold(t *testing.T) {
 		t.Errorf("suspects of what is unhealthy: %q, %v", lines, err)
 	}
 }
+
+// TestAnOrderIsNoSuspect: it renames, stops and removes containers, and networks
+// are made anew, as somebody at the engine would.
+func TestAnOrderIsNoSuspect(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	on := asJSON{"networks": asJSON{"front": asJSON{}}}
+	suspects := func(id stella.ResourceID) string {
+		t.Helper()
+		lines, err := s.Suspects(t.Context(), id, "")
+		must(t, err)
+		return strings.Join(lines, "\n")
+	}
+	s.deploy(t, 1, s.service(t, "web", "1", on), storage("network/front", nil))
+	s.deploy(t, 2, s.service(t, "web", "2", on), storage("network/front", asJSON{"attachable": true}))
+	for _, id := range []stella.ResourceID{"service/web", "network/front"} {
+		if said := suspects(id); said != "" {
+			t.Errorf("of orders alone %s has\n%s", id, said)
+		}
+	}
+	must(t, s.raise(t.Context(), 3)) // as the next order does before it begins
+	s.kill(t, "web")
+	if said := suspects("service/web"); !strings.Contains(said, "docker kill") {
+		t.Errorf("after a kill it is\n%s", said)
+	}
+}

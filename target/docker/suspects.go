@@ -30,7 +30,9 @@ const (
 // events and what inspection says, as lines for people, the newest first. An
 // engine does not know who asked it; a line says what was done, and how it is
 // done by hand. Of commands that ran in a container only the program is named:
-// arguments may be secret. Empty where there is no trace.
+// arguments may be secret. What happened before the last order ended is no reason
+// of what is now, and much of it was the order's own doing. Empty where there is
+// no trace.
 func (d *Docker) Suspects(ctx context.Context, id stella.ResourceID, _ string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, readPatience)
 	defer cancel()
@@ -50,7 +52,7 @@ func (d *Docker) Suspects(ctx context.Context, id stella.ResourceID, _ string) (
 	if err != nil {
 		return lines, fmt.Errorf("read the engine's events: %w", fault(err))
 	}
-	for _, m := range past {
+	for _, m := range past[d.settled(past):] {
 		if d.isAbout(m, kind, name, s.current) {
 			s.events = append(s.events, m)
 		}
@@ -87,6 +89,22 @@ func (d *Docker) recent(ctx context.Context) ([]events.Message, error) {
 			return past, err
 		}
 	}
+}
+
+// settled is where in the events the last order ended: behind the record that it
+// wrote, of whose fence the sticker is. Zero where no event tells.
+func (d *Docker) settled(past []events.Message) int {
+	for i, m := range slices.Backward(past) {
+		labels := m.Actor.Attributes
+		if verb, _ := split(m.Action); m.Type != events.ContainerEventType || verb != events.ActionCreate || !d.labelled(labels) || !strings.HasPrefix(labels["name"], d.recordPrefix()) {
+			continue
+		}
+		written, whole := unseal(labels[labelRecord])
+		if r := written.Record; whole && r.Sticker != nil && r.Sticker.Fence == r.Fence {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // isAbout reports whether an event is of a resource.
