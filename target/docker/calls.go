@@ -48,6 +48,17 @@ func fault(err error) error {
 	return out
 }
 
+// startFault is fault for the start of a container. What the engine could not
+// start is sick, whatever else it calls that: a command that is not there, a port
+// that a process has.
+func startFault(err error) error {
+	out := fault(err)
+	if out == nil || errors.Is(err, context.Canceled) || classified(out) && !errors.Is(out, stella.ErrInvalid) {
+		return out
+	}
+	return fmt.Errorf("%w: could not be started: %s", stella.ErrUnhealthy, safe.Clip(safe.Line(strings.TrimPrefix(err.Error(), "Error response from daemon: ")), 400))
+}
+
 func classOf(err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), client.IsErrConnectionFailed(err), cerrdefs.IsUnavailable(err):

@@ -73,7 +73,7 @@ func hostPorts(ports network.PortMap) []hostPort {
 // containers of now stop before the new ones start.
 //
 // What a process on another machine listens on can not be known before: there a
-// start fails, and the container that ran before is started again.
+// start fails, and whoever rolls back starts the container that ran before again.
 func (d *Docker) checkPorts(ctx context.Context, want []publication, yields map[string]bool) []error {
 	list, err := d.list(ctx, make(client.Filters).Add("status", "running", "restarting", "paused"))
 	if err != nil {

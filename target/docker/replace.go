@@ -273,7 +273,7 @@ func (r *replacement) start(ctx context.Context, b *box) error {
 		ctx, cancel := r.d.within(ctx, startTime)
 		defer cancel()
 		_, err := r.d.api.ContainerStart(ctx, b.ID, client.ContainerStartOptions{})
-		return err
+		return startFault(err)
 	})
 }
 

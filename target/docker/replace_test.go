@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -180,6 +182,33 @@ func TestNothingIsKeptWhereNothingShallBe(t *testing.T) {
 	s.deploy(t, 2, s.service(t, "web", "2"))
 	if got := s.names(t); !slices.Equal(got, []string{"web-1"}) {
 		t.Errorf("there are %v", got)
+	}
+}
+
+// TestWhatCanNotBeStartedIsSick, and the release that ran before is brought back
+// like from any other sickness: what ran was kept.
+func TestWhatCanNotBeStartedIsSick(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	one := s.service(t, "web", "1")
+	s.deploy(t, 1, one)
+	old := s.current(t, "web").ID
+	port, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "0.0.0.0:0")
+	must(t, err)
+	defer func() { must(t, port.Close()) }()
+	taken := asJSON{"target": 80.0, "published": strconv.Itoa(port.Addr().(*net.TCPAddr).Port), "protocol": "tcp"}
+	for why, more := range map[string]asJSON{
+		"no such file":   {"entrypoint": []any{"/there/is/no/such/program"}},
+		"already in use": {"ports": []any{taken}},
+	} {
+		err := s.try(t, 2, s.service(t, "web", "2", more))
+		if !errors.Is(err, stella.ErrUnhealthy) || !strings.Contains(err.Error(), why) {
+			t.Errorf("what can not be started (%s): %v", why, err)
+		}
+		s.deploy(t, 2, one)
+		if now := s.current(t, "web"); now.ID != old {
+			t.Errorf("%s: not what ran before is back", why)
+		}
 	}
 }
 
