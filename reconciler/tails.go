@@ -72,7 +72,7 @@ func (s *site) tails(ctx context.Context, guard func(string, func() error) error
 			if err != nil && !errors.Is(err, stella.ErrNotFound) {
 				out[i].Error = err.Error()
 			}
-			out[i].Text = masked(lastLines(text), s.live)
+			out[i].Text = drift.Mask(lastLines(text), drift.SecretTexts(s.live.Resources...))
 		})
 	}
 	wg.Wait()
@@ -94,48 +94,4 @@ func lastLines(text []byte) string {
 	}
 	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
 	return strings.ToValidUTF8(strings.Join(lines[max(0, len(lines)-tailLines):], "\n"), "?")
-}
-
-// leastSecret is the shortest value that is masked: shorter ones are part of
-// any text.
-const leastSecret = 4
-
-// masked replaces the values that the target's resources mark as secret, longer
-// ones first: one may be the beginning of another.
-func masked(text string, live stella.State) string {
-	var secrets []string
-	for _, r := range live.Resources {
-		for _, pointer := range r.Secrets {
-			value, _ := drift.Lookup(r.Fields, pointer)
-			secrets = append(secrets, texts(value)...)
-		}
-	}
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
-	for _, secret := range secrets {
-		if len(secret) >= leastSecret {
-			text = strings.ReplaceAll(text, secret, "[secret]")
-		}
-	}
-	return text
-}
-
-// texts are all texts in a value, those of a list or a map too.
-func texts(value any) []string {
-	var all []string
-	switch v := value.(type) {
-	case string:
-		all = append(all, v)
-		for line := range strings.Lines(v) { // a program prints what it read, without its end
-			all = append(all, strings.TrimSpace(line))
-		}
-	case []any:
-		for _, one := range v {
-			all = append(all, texts(one)...)
-		}
-	case map[string]any:
-		for _, one := range v {
-			all = append(all, texts(one)...)
-		}
-	}
-	return all
 }

@@ -114,6 +114,7 @@ func (d *Docker) inspect(ctx context.Context, id string) (*container.InspectResp
 	if err != nil {
 		return nil, fault(err)
 	}
+	d.hidden.maskProbes(&res.Container)
 	return &res.Container, nil
 }
 

@@ -53,6 +53,7 @@ func (d *Docker) parseDesired(state stella.State, inv *inventory) (desiredSet, e
 	out := desiredSet{state: state}
 	var all []error
 	for _, r := range state.Resources {
+		d.hidden.learn("desired", r)
 		kind, name, _ := strings.Cut(string(r.ID), "/")
 		switch kind {
 		case "network":

@@ -57,6 +57,7 @@ type Docker struct {
 	log     *slog.Logger
 	machine string
 	images  *imageCache
+	hidden  hidden
 	plain   atomic.Pointer[container.HostConfig] // see plainHost
 	root    fs.FS                                // of the machine that this process is on; nil for /
 	trip    func(effect string, done bool) error // tests: fails or kills at an effect; nil otherwise

@@ -19,7 +19,8 @@ const (
 
 // Exec runs a command in a component's container, as its user and with its
 // environment. It returns what the command wrote, at most 64 KiB of it, also
-// when it fails; the text is the command's own. A component that does not run is
+// when it fails; the text is the command's own, without the secrets that the
+// target has. A component that does not run is
 // of class stella.ErrNotFound, a command that exits with another status than 0 of
 // stella.ErrUnhealthy, one that takes longer than ctx (or a minute) of
 // stella.ErrTimeout: an engine can not end it, so that it may go on.
@@ -36,6 +37,7 @@ func (d *Docker) Exec(ctx context.Context, component string, command []string) (
 		defer cancel()
 	}
 	output, status, err := d.exec(ctx, component, command)
+	output = d.hidden.mask(output)
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return output, fmt.Errorf("run a command in %s: %w: it may go on", component, stella.ErrTimeout)
@@ -44,7 +46,7 @@ func (d *Docker) Exec(ctx context.Context, component string, command []string) (
 	case err != nil:
 		return output, fmt.Errorf("run a command in %s: %w", component, fault(err))
 	case status != 0:
-		return output, fmt.Errorf("%w: the command in %s %s%s", stella.ErrUnhealthy, component, exit(status), said([]byte(output)))
+		return output, fmt.Errorf("%w: the command in %s %s%s", stella.ErrUnhealthy, component, exit(status), said(output))
 	}
 	return output, nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/drift"
 )
 
 // job says when a one-shot runs: the value of `x-stella: {job: …}`. Empty for a
@@ -226,7 +225,7 @@ func (d *Docker) cutOff(ctx context.Context, r stella.Resource, id string) error
 }
 
 // failedJob says how a job ended, with the end of its output and without the
-// secrets that are known of it.
+// secrets that are known.
 func (d *Docker) failedJob(ctx context.Context, r stella.Resource, c container.InspectResponse) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readPatience)
 	defer cancel()
@@ -238,28 +237,9 @@ func (d *Docker) failedJob(ctx context.Context, r stella.Resource, c container.I
 		how = ending(c)
 	}
 	out, err := d.tail(ctx, c, 4<<10)
-	text := said(hideSecrets(out, r))
+	text := said(d.hidden.mask(string(out)))
 	if err != nil && text == "" {
 		text = ": its output can not be read"
 	}
 	return fmt.Errorf("%w: %s %s %s%s", stella.ErrUnhealthy, jobOf(r), r.ID, how, text)
-}
-
-// leastSecret is the shortest value that is hidden: shorter ones are part of any
-// text.
-const leastSecret = 4
-
-func hideSecrets(text []byte, r stella.Resource) []byte {
-	out := string(text)
-	for _, pointer := range r.Secrets {
-		value, _ := drift.Lookup(r.Fields, pointer)
-		if secret, _ := value.(string); len(secret) >= leastSecret {
-			for _, form := range []string{secret, strings.TrimSpace(secret)} {
-				if len(form) >= leastSecret {
-					out = strings.ReplaceAll(out, form, "[secret]")
-				}
-			}
-		}
-	}
-	return []byte(out)
 }

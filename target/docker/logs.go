@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/container"
@@ -108,12 +109,12 @@ func (b *beginning) Write(p []byte) (int, error) {
 }
 
 // said is what a command or a process wrote, for an error: short and safe.
-func said(text []byte) string {
-	text = bytes.TrimSpace(text)
-	if len(text) == 0 {
+func said(text string) string {
+	text = strings.TrimSpace(text)
+	if text == "" {
 		return ""
 	}
-	return ": " + safe.Clip(string(text[max(0, len(text)-maxSaid):]), maxSaid)
+	return ": " + safe.Clip(text[max(0, len(text)-maxSaid):], maxSaid)
 }
 
 const maxSaid = 500

@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -142,5 +143,37 @@ func TestAnOrderIsNoSuspect(t *testing.T) {
 	s.kill(t, "web")
 	if said := suspects("service/web"); !strings.Contains(said, "docker kill") {
 		t.Errorf("after a kill it is\n%s", said)
+	}
+}
+
+// TestWhatProgramsSayIsToldWithoutSecrets, also by a stella that has just started.
+func TestWhatProgramsSayIsToldWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	const secret = "hunter-two-of-them"
+	must(t, s.try(t, 1, s.service(t, "web", "1", asJSON{
+		"secrets":     asJSON{"/run/secrets/db": asJSON{"content": secret + "\n"}},
+		"healthcheck": asJSON{"test": []any{"CMD-SHELL", "cat /run/secrets/db; echo from the probe; false"}, "intervalSeconds": 0.2, "retries": 1.0},
+	})))
+	s.Docker = open(t, s.cfg)
+	var detail string
+	eventually(t, "it gets sick", func() bool {
+		live, err := s.Observe(t.Context())
+		must(t, err)
+		detail = live.Observed.Components[0].Detail
+		return strings.Contains(detail, "from the probe")
+	})
+	suspects, err := s.Suspects(t.Context(), "service/web", "")
+	must(t, err)
+	out, err := s.Exec(t.Context(), "web", []string{"sh", "-c", "cat /run/secrets/db; exit 3"})
+	if err == nil {
+		t.Error("a command failed, and nobody is told")
+	}
+	for name, text := range map[string]string{
+		"detail": detail, "suspects": strings.Join(suspects, "\n"), "output": out, "error": fmt.Sprint(err),
+	} {
+		if strings.Contains(text, secret) || !strings.Contains(text, "[secret]") {
+			t.Errorf("%s: %q", name, text)
+		}
 	}
 }

@@ -302,6 +302,10 @@ func (d *Docker) liveService(ctx context.Context, v *view, name string) (liveSer
 		return s, readErr
 	}
 	s.resource.Fields, s.resource.Secrets, s.notes = read, secretPointers(read), notes
+	d.hidden.learn("live", s.resource)
+	if d.hidden.maskProbes(b.live); s.component.State == stella.RunRunning {
+		s.component.Detail = safe.Clip(detail(*b.live), 500) // by what is known now
+	}
 	if err != nil {
 		s.resource.Fields = map[string]any{fieldSpec: "changed by hand"}
 		s.notes = append(s.notes, fmt.Sprintf("nobody knows what service %s was asked for: its label was changed", name))
