@@ -13,8 +13,9 @@ import (
 
 // Apply carries out the order's actions one after the other, each reported as it
 // ends, and writes the sticker when all took effect. It stops at the first that
-// fails. Actions that took effect already do nothing. Once an action has begun,
-// ctx does not interrupt it. Errors are of class stella.ErrFenced for a fence
+// fails. Actions that took effect already do nothing. ctx interrupts no effect
+// that has begun, but it ends the waits of an action, for what a service depends
+// on. Errors are of class stella.ErrFenced for a fence
 // lower than the target has seen, before whichever effect that shows, and of
 // stella.ErrRefused for what others have, before anything is stopped.
 func (d *Docker) Apply(ctx context.Context, o stella.Order, report func(stella.Action, error)) error {
@@ -116,7 +117,7 @@ type step struct {
 	set   desiredSet
 	due   map[string]bool // jobs that run in it, by name
 	moves map[string]bool // services that it is about, by name
-	life  context.Context // of the order: it ends a job, which may take long, and no other action
+	life  context.Context // of the order: it ends jobs and waits, which may take long, and no effect
 }
 
 func movesOf(acts []stella.Action) map[string]bool {

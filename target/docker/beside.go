@@ -58,8 +58,8 @@ func (r *replacement) keepsData() bool {
 }
 
 // startBeside starts the new container while the old one runs, and waits until it
-// is well. One that does not get well is stopped: both answer to the service's
-// name until then. It stays as .next, with its output.
+// is well or the order ends. One that is not well then is stopped: both answer to
+// the service's name until then. It stays as .next, with its output.
 func (r *replacement) startBeside(ctx context.Context, next *box, reused bool) (*box, error) {
 	next, err := r.startOrRemake(ctx, next, reused)
 	if err != nil {
@@ -72,7 +72,7 @@ func (r *replacement) startBeside(ctx context.Context, next *box, reused bool) (
 	if next.live != nil && probed(next.live) {
 		condition = conditionHealthy
 	}
-	err = r.d.waitFor(ctx, next.ID, condition)
+	err = r.d.waitFor(r.life, next.ID, condition) //nolint:contextcheck // the old one serves: the order's end may end it
 	if err == nil {
 		return next, nil
 	}

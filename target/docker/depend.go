@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,7 @@ const dependPoll = 100 * time.Millisecond
 
 // await waits until all that a service depends on is as its conditions say, in
 // the containers that they have now. What is not on this target is others' business.
+// Nothing is begun meanwhile, so the order's end ends it.
 func (r *replacement) await(ctx context.Context) error {
 	if len(r.depends) == 0 {
 		return nil
@@ -33,20 +35,24 @@ func (r *replacement) await(ctx context.Context) error {
 		if b == nil || b.current == nil {
 			return fmt.Errorf("wait for %s: %w: it has no container", on, stella.ErrUnhealthy)
 		}
-		if err := r.d.waitFor(ctx, b.current.ID, r.depends[on]); err != nil {
+		if err := r.d.waitFor(r.life, b.current.ID, r.depends[on]); err != nil { //nolint:contextcheck // see above
 			return fmt.Errorf("wait for %s: %w", on, err)
 		}
 	}
 	return nil
 }
 
-// waitFor waits until a container, by its id, is as a condition says.
+// waitFor waits until a container, by its id, is as a condition says. That ctx
+// ran out of time is of class stella.ErrTimeout: the engine did answer.
 func (d *Docker) waitFor(ctx context.Context, id, condition string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var timer *time.Timer
 	for {
 		live, err := d.inspect(ctx, id)
+		if ctx.Err() != nil {
+			return notInTime(ctx, condition)
+		}
 		if err != nil {
 			return err
 		}
@@ -62,10 +68,19 @@ func (d *Docker) waitFor(ctx context.Context, id, condition string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return notInTime(ctx, condition)
 		case <-time.After(dependPoll):
 		}
 	}
+}
+
+// notInTime is why a wait ended that is over.
+func notInTime(ctx context.Context, condition string) error {
+	why := context.Cause(ctx)
+	if errors.Is(why, context.DeadlineExceeded) && !classified(why) {
+		return fmt.Errorf("%w: not %s when the time for the order was up", stella.ErrTimeout, condition)
+	}
+	return why
 }
 
 // meets reports whether a condition holds; an error says that it never will.

@@ -177,7 +177,7 @@ func (r *replacement) awaitAll(ctx context.Context) error {
 		if probed(b.current.live) {
 			condition = conditionHealthy
 		}
-		if err := r.d.waitFor(ctx, b.current.ID, condition); err != nil {
+		if err := r.d.waitFor(r.life, b.current.ID, condition); err != nil { //nolint:contextcheck // nothing is begun meanwhile
 			return fmt.Errorf("wait for %s before the job: %w", s.name, err)
 		}
 	}
