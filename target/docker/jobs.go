@@ -236,6 +236,7 @@ func (d *Docker) failedJob(ctx context.Context, r stella.Resource, c container.I
 	if !c.State.Running {
 		how = ending(c)
 	}
+	d.hidden.learn("desired", r)
 	out, err := d.tail(ctx, c, 4<<10)
 	text := said(d.hidden.mask(string(out)))
 	if err != nil && text == "" {
