@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,7 +36,7 @@ type Protection struct {
 // others: it never protects nothing. A target that does not answer is none: what
 // it was last brought to is protected by the ledger.
 func (e *Engine) Protected(ctx context.Context, envs ...stella.EnvName) ([]Protection, error) {
-	all, err := e.keepings(ctx, envs)
+	all, err := e.keepings(ctx, envs, true)
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +56,10 @@ type keeping struct {
 	// digests are what targets were seen to run where nobody can say from which
 	// repository it came.
 	digests map[stella.Digest]bool
+	// used is when a deployment last brought each image, and places the repositories
+	// of all of them: of as many deployments as the ledger remembers.
+	used   map[stella.Digest]time.Time
+	places map[string]stella.Artifact
 	// unasked are the targets that did not answer: what they run nobody can tell.
 	unasked []string
 }
@@ -100,8 +105,9 @@ func (k *keeping) protections() []Protection {
 	return out
 }
 
-// keepings is what each of the environments needs, in their order.
-func (e *Engine) keepings(ctx context.Context, envs []stella.EnvName) ([]*keeping, error) {
+// keepings is what each of the environments needs, in their order; with live also
+// by what their targets say.
+func (e *Engine) keepings(ctx context.Context, envs []stella.EnvName, live bool) ([]*keeping, error) {
 	h, envs, err := e.everKnown(ctx, envs)
 	if err != nil {
 		return nil, err
@@ -112,7 +118,7 @@ func (e *Engine) keepings(ctx context.Context, envs []stella.EnvName) ([]*keepin
 	for i, env := range envs {
 		g.Go(func() error {
 			errs[i] = e.guard("read what "+string(env)+" needs", func() (err error) {
-				out[i], err = e.needs(ctx, h, env)
+				out[i], err = e.needs(ctx, h, env, live)
 				return err
 			})
 			return nil
@@ -160,12 +166,13 @@ func (e *Engine) everKnown(ctx context.Context, envs []stella.EnvName) (*head, [
 }
 
 // needs is what one environment needs.
-func (e *Engine) needs(ctx context.Context, h *head, env stella.EnvName) (*keeping, error) {
+func (e *Engine) needs(ctx context.Context, h *head, env stella.EnvName, live bool) (*keeping, error) {
 	k := &keeping{env: env, project: h.project, byImage: map[protectionKey]*Protection{}, digests: map[stella.Digest]bool{}}
 	sc, err := e.askedAt(ctx, h, env)
 	if err != nil {
 		return nil, err
 	}
+	k.recall(sc.book)
 	if s := sc.book.State.Stopped; sc.app == "" && s != nil && s.How == "deleted" {
 		return k, nil // removed from its targets and from the branch
 	}
@@ -178,7 +185,12 @@ func (e *Engine) needs(ctx context.Context, h *head, env stella.EnvName) (*keepi
 		func(ctx context.Context, sc *scene) error { return e.keepRecorded(ctx, sc, k) },
 		func(_ context.Context, sc *scene) error { return k.versions(sc.book, sc.project.MinVersions) },
 		k.baseline,
-		func(ctx context.Context, sc *scene) error { return e.keepLive(ctx, sc, k) },
+		func(ctx context.Context, sc *scene) error {
+			if !live {
+				return nil
+			}
+			return e.keepLive(ctx, sc, k)
+		},
 	} {
 		if err := add(ctx, sc); err != nil {
 			return nil, err
@@ -390,47 +402,4 @@ func imageOf(b ledger.Book, component, digest string) (stella.Artifact, bool) {
 		}
 	}
 	return stella.Artifact{}, false
-}
-
-// keepLive adds what targets say that they have: by their sticker, and as it was
-// seen to run.
-func (e *Engine) keepLive(ctx context.Context, sc *scene, k *keeping) error {
-	if sc.env == nil {
-		if sc.app != "" {
-			k.unasked = append(k.unasked, "all of "+string(sc.name))
-		}
-		return nil
-	}
-	for _, s := range e.openSites(ctx, sc.project, sc.env, sc.book).sites {
-		if s.err != nil {
-			k.unasked = append(k.unasked, s.spec.Name)
-			continue
-		}
-		if err := k.site(s.spec.Name, s.live.Observed); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (k *keeping) site(target string, o *stella.Observation) error {
-	if o == nil {
-		return nil
-	}
-	if s := o.Sticker; s != nil {
-		for _, name := range sortedKeys(s.Components) {
-			if err := k.addText(name, s.Components[name], s.Deployment, "on "+target); err != nil {
-				return err
-			}
-		}
-	}
-	for _, c := range o.Components {
-		// Somebody else's image has no digest, and nobody can go back to it.
-		if a, err := stella.ParseArtifact(c.Running); err == nil && a.Digest != "" {
-			if err := k.add(c.Name, a, "", "runs on "+target); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
