@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -168,6 +169,9 @@ func (r *shelving) put(ctx context.Context, d stella.Digest, raw []byte, depth i
 	for _, child := range doc.Manifests {
 		if _, err := stella.ParseDigest(string(child.Digest)); err != nil {
 			m.Unread = "a child of it has no digest of a kind that is known"
+			continue
+		}
+		if slices.Contains(m.Children, child.Digest) {
 			continue
 		}
 		m.Children = append(m.Children, child.Digest)

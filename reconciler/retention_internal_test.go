@@ -238,7 +238,7 @@ func TestTwoRetentionsAreOne(t *testing.T) {
 		}
 		settle(&whole, made)
 		if again := planRetention(whole); !again.Empty() || again.Left > 0 {
-			t.Fatalf("the second run would do %+v", again)
+			t.Fatalf("the first run did %+v\nand the second would do %+v", p, again)
 		}
 		first := planRetention(small)
 		if again := planRetention(in.clone()); again.Hash != first.Hash {

@@ -277,7 +277,42 @@ func (in *retentionInput) kept(g *graph) map[stella.Digest]string {
 			}
 		}
 	}
+	for again := true; again; {
+		again = false
+		for _, r := range in.found {
+			again = in.holders(r, g, kept) || again
+		}
+	}
 	return kept
+}
+
+// holders keeps what alone leads to a manifest that stays and has no tag: without
+// it nobody would find that again, and a registry's garbage collection would take
+// it. It reports whether there was any.
+func (in *retentionInput) holders(r repository, g *graph, kept map[stella.Digest]string) bool {
+	tags, found := tagsOf(r), false
+	own := map[stella.Digest]bool{} // gets a tag
+	for _, n := range in.needs {
+		own[n.Image.Digest] = own[n.Image.Digest] || place(n.Image) == place(r.at)
+	}
+	for _, d := range sortedDigests(r.shelf.Manifests) {
+		if _, stays := kept[d]; stays {
+			continue
+		}
+		for _, child := range r.shelf.Manifests[d].Children {
+			_, stays := kept[child]
+			held := slices.ContainsFunc(g.neededBy[child], func(p stella.Digest) bool {
+				_, stays := kept[p]
+				return stays && slices.Contains(r.shelf.Manifests[p].Children, child)
+			})
+			if stays && !held && len(tags[child]) == 0 && !own[child] {
+				g.reach(d, "what alone leads to "+child.Short()+", which stays", kept)
+				found = true
+				break
+			}
+		}
+	}
+	return found
 }
 
 // spare says why a manifest stays for its own sake; empty where it need not.
