@@ -107,7 +107,7 @@ func registryShape() strictyaml.Shape[registryFields] {
 func retentionShape() strictyaml.Shape[retentionFields] {
 	return strictyaml.Object(retentionFields{minVersions: defaultMinVersions},
 		strictyaml.Optional("minVersions", "Newest distinct versions of each component kept restorable, per environment. Default: 5.",
-			strictyaml.Whole(1, 1000), func(f *retentionFields) *int { return &f.minVersions }))
+			strictyaml.Whole(leastMinVersions, mostMinVersions), func(f *retentionFields) *int { return &f.minVersions }))
 }
 
 func ledgerShape() strictyaml.Shape[ledgerFields] {

@@ -15,6 +15,7 @@ type engine interface {
 	reader
 	changer
 	keeper
+	retainer
 }
 
 // reader answers questions and changes nothing.

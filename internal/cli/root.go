@@ -35,7 +35,7 @@ func newRootCmd(a *App) *cobra.Command {
 	)
 	addCommands(root, groupWork, newDeployCmd(a), newAdoptCmd(a), newPlanCmd(a), newReconcileCmd(a), newServeCmd(a), newWhyCmd(a))
 	addCommands(root, groupBack, newRollbackCmd(a), newBaselineCmd(a))
-	addCommands(root, groupWatch, newDriftCmd(a), newOrchCmd(a))
+	addCommands(root, groupWatch, newDriftCmd(a), newRegistryCmd(a), newOrchCmd(a))
 	addCommands(root, groupSetup, newQuickstartCmd(a), newInitCmd(a), newValidateCmd(a), newSchemaCmd(a), newVersionCmd(a), newCompletionCmd(a))
 	return root
 }

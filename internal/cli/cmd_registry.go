@@ -1,0 +1,10 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+func newRegistryCmd(a *App) *cobra.Command {
+	cmd := group("registry", "Registries, where artifacts have to be when a rollback needs them: retention",
+		newRegistryRetentionCmd(a))
+	cmd.Example = "  stella registry retention show production\n  stella registry retention apply --dry-run"
+	return cmd
+}
