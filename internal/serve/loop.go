@@ -32,6 +32,9 @@ type daemon struct {
 	// policed is the commit that the policies of drift were read from. The look
 	// that is under way owns it.
 	policed string
+	// unprotected is why registries do not protect what rollbacks need, at the last
+	// look; empty where they do. The loop that measures owns it.
+	unprotected string
 
 	mu           sync.Mutex // guards what follows
 	environments map[stella.EnvName]*environment

@@ -26,6 +26,7 @@ type Metrics struct {
 	// Of readiness: as last known, and when that was.
 	rollbackReady, rollbackCandidates, readyChecked *prometheus.GaugeVec
 	drift                                           *driftMetrics
+	retention                                       *retentionMetrics
 }
 
 // NewMetrics returns metrics for a version of stella.
@@ -62,6 +63,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "stella_rollback_ready_checked_timestamp_seconds", Help: "When it was last found out whether the environment could be rolled back.",
 	}, []string{"environment"})
 	m.drift = newDriftMetrics(m.registry)
+	m.retention = newRetentionMetrics(m.registry)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "stella_build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": version},
 	})

@@ -33,7 +33,11 @@ func (d *daemon) measure(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(time.Until(sweep)):
-			d.weigh(ctx, d.known())
+			names := d.known()
+			d.weigh(ctx, names)
+			if len(names) > 0 {
+				d.retain(ctx, nil)
+			}
 			sweep = time.Now().Add(every - every/20 + rand.N(every/10+1)) //nolint:gosec // jitter, not a secret
 		case <-d.moved:
 			select {
@@ -41,7 +45,11 @@ func (d *daemon) measure(ctx context.Context) {
 				return
 			case <-time.After(readyDelay):
 			}
-			d.weigh(ctx, d.unweighed())
+			names := d.unweighed()
+			d.weigh(ctx, names)
+			if len(names) > 0 {
+				d.retain(ctx, names)
+			}
 		}
 	}
 }

@@ -29,6 +29,8 @@ type Engine interface {
 	Reconcile(ctx context.Context, req reconciler.ReconcileRequest) (reconciler.Outcome, error)
 	// CheckReady says what environments could go back to, and remembers it.
 	CheckReady(ctx context.Context, envs ...stella.EnvName) ([]reconciler.EnvironmentReadiness, error)
+	// Retain protects in registries what environments need.
+	Retain(ctx context.Context, req reconciler.RetentionRequest) (reconciler.RetentionReport, error)
 	// CheckBaselines captures the baselines that are due, as the branch had it at
 	// the last Heads.
 	CheckBaselines(ctx context.Context) ([]reconciler.AutomaticBaseline, error)
@@ -53,8 +55,8 @@ type Config struct {
 	// Poll is how often the remote is looked at. Zero means 30 seconds.
 	Poll time.Duration
 	// Readiness is how often it is looked into whether each environment could be
-	// rolled back; after a deployment it is looked into at once. Zero means 10
-	// minutes, less than zero never.
+	// rolled back, and what that needs is protected in its registry; after a
+	// deployment that is done at once. Zero means 10 minutes, less than zero never.
 	Readiness time.Duration
 	// Watch is a local repository's directory: a change of its refs is looked at
 	// at once. Empty: only the schedule.

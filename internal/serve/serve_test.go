@@ -37,6 +37,9 @@ type branch struct {
 	weighs []string // as passes, by what was looked into
 	weigh  func(ctx context.Context, env stella.EnvName) reconciler.EnvironmentReadiness
 
+	retained []string // what was asked to be protected
+	retain   func(ctx context.Context) (reconciler.RetentionReport, error)
+
 	due func() ([]reconciler.AutomaticBaseline, error) // nil for nothing
 
 	policies map[stella.EnvName]configrepo.DriftPolicy

@@ -137,6 +137,10 @@ func (e *simulatedEngine) CheckReady(context.Context, ...stella.EnvName) ([]reco
 	return nil, nil
 }
 
+func (e *simulatedEngine) Retain(context.Context, reconciler.RetentionRequest) (reconciler.RetentionReport, error) {
+	return reconciler.RetentionReport{}, nil
+}
+
 func (e *simulatedEngine) CheckBaselines(context.Context) ([]reconciler.AutomaticBaseline, error) {
 	return nil, nil
 }
