@@ -152,7 +152,7 @@ func (r *shelving) put(ctx context.Context, d stella.Digest, raw []byte, depth i
 		Subject     *descriptor       `json:"subject"`
 		Annotations map[string]string `json:"annotations"`
 	}
-	if err := json.Unmarshal(raw, &doc); err != nil {
+	if json.Unmarshal(raw, &doc) != nil {
 		r.keep(d, Stored{Unread: "it is no manifest that can be understood"})
 		return nil
 	}
@@ -206,7 +206,7 @@ func newer(a, b time.Time) time.Time {
 // config reads when an image was made. What is no configuration of an image says
 // nothing about that.
 func (r *shelving) config(ctx context.Context, d descriptor) (time.Time, error) {
-	if d.MediaType != types.OCIConfigJSON && d.MediaType != types.DockerConfigJSON || checkDescriptor(d, "configuration", r.session.client.cfg.Limits.ManifestBytes) != nil {
+	if !r.isConfig(d) {
 		return time.Time{}, nil
 	}
 	r.mu.Lock()
@@ -230,6 +230,13 @@ func (r *shelving) config(ctx context.Context, d descriptor) (time.Time, error) 
 		}
 	})
 	return found.at, found.err
+}
+
+// isConfig reports whether it is the configuration of an image, of a size that is
+// read.
+func (r *shelving) isConfig(d descriptor) bool {
+	return (d.MediaType == types.OCIConfigJSON || d.MediaType == types.DockerConfigJSON) &&
+		checkDescriptor(d, "configuration", r.session.client.cfg.Limits.ManifestBytes) == nil
 }
 
 func (r *shelving) document(ctx context.Context, path string) (raw []byte, err error) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -155,9 +157,7 @@ func (r *retention) needs(ctx context.Context) (*configrepo.Project, error) {
 				in.used[d] = used
 			}
 		}
-		for name, a := range k.places {
-			places[name] = a
-		}
+		maps.Copy(places, k.places)
 	}
 	if r.req.Prune && len(unasked) > 0 {
 		err := fmt.Errorf("what runs on %s can not be told: %w, nothing was touched", joinSome(unasked), stella.ErrUnreachable)
@@ -177,13 +177,7 @@ func (r *retention) needs(ctx context.Context) (*configrepo.Project, error) {
 // joinSome names a few of many.
 func joinSome(all []string) string {
 	const most = 3
-	text := ""
-	for i, s := range all[:min(len(all), most)] {
-		if i > 0 {
-			text += ", "
-		}
-		text += s
-	}
+	text := strings.Join(all[:min(len(all), most)], ", ")
 	if len(all) > most {
 		text += fmt.Sprintf(" and %d more", len(all)-most)
 	}
@@ -330,9 +324,7 @@ func (r *retention) news(ctx context.Context, repo *repository) error {
 	if err != nil {
 		return err
 	}
-	for d, m := range more.Manifests {
-		repo.shelf.Manifests[d] = m
-	}
+	maps.Copy(repo.shelf.Manifests, more.Manifests)
 	for _, tag := range fresh {
 		repo.listed[tag] = true
 	}

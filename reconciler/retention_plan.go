@@ -335,9 +335,9 @@ func (in *retentionInput) spare(r repository, d stella.Digest, tags []string) st
 	return ""
 }
 
-// noDate is before any image was made: builds that are to be the same each time
-// say 1970, or 1980 where a zip file has a part in it.
-var noDate = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
+// undated reports whether a time is before any image was made: builds that are to
+// be the same each time say 1970, or 1980 where a zip file has a part in it.
+func undated(t time.Time) bool { return t.Year() < 1990 }
 
 // madeOrUsed is the later of when a manifest was made, by its own word, and when
 // a deployment last brought it; zero where neither is known. What is about
@@ -345,10 +345,10 @@ var noDate = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
 func (in *retentionInput) madeOrUsed(r repository, d stella.Digest) time.Time {
 	m := r.shelf.Manifests[d]
 	made := m.Created
-	if subject, ok := r.shelf.Manifests[m.Subject]; made.Before(noDate) && ok {
+	if subject, ok := r.shelf.Manifests[m.Subject]; undated(made) && ok {
 		made = subject.Created
 	}
-	if made.Before(noDate) {
+	if undated(made) {
 		made = time.Time{}
 	}
 	if used := in.used[d]; used.After(made) {
