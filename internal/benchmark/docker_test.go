@@ -121,7 +121,7 @@ func BenchmarkDocker(b *testing.B) {
 
 // BenchmarkDockerNothingChanged is a pass of an environment of many containers when
 // nothing was committed. It is too quick to have looked at them: what a look at
-// all of them costs has still to be measured.
+// all of them costs, BenchmarkPass of target/docker measures.
 func BenchmarkDockerNothingChanged(b *testing.B) {
 	var services []string
 	for i := range manyContainers {
