@@ -30,8 +30,9 @@ test: $(COMPOSE)
 	$(GO) vet ./...
 	STELLA_TEST_DOCKER=1 CGO_ENABLED=1 $(GO) test -race -timeout 25m ./...
 
-# Every fault at every effect of a rollback, a deploy and a bad deploy; about an
-# hour. `make test` takes a fixed part of it. Needs what `make test` needs.
+# Every fault at every effect of a rollback, a deploy and a bad deploy, and every
+# kill of a bad deploy on container engines; about an hour and a half.
+# `make test` takes a fixed part of it. Needs what `make test` needs.
 crash:
 	scripts/setup-tests.sh
 	$(GO) test -count=1 -tags faults ./internal/effect
@@ -56,6 +57,7 @@ $(COMPOSE): tools/compose/go.mod tools/compose/go.sum
 # some minutes. docs/performance.md says what is measured.
 bench: $(COMPOSE)
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/benchmark
+	STELLA_TEST_DOCKER=1 $(GO) test -run '^$$' -bench '^BenchmarkPass$$' -benchtime 5x -timeout 30m ./target/docker
 
 # Releases on a host target are read-only directories.
 clean:

@@ -31,6 +31,9 @@ var everyFault = flag.Bool("every-fault", false, "try every fault at every effec
 // firstEffect goes on with a long run that was broken off.
 var firstEffect = flag.Int("first-effect", 1, "with -every-fault, begin with effect `n`")
 
+// everyNth makes a long run shorter, or shares it among several.
+var everyNth = flag.Int("every-nth", 1, "with -every-fault, try only each `n`-th effect on engines")
+
 // faultTable is where the outcome of each fault is written, for docs/faults.md.
 var faultTable = flag.String("fault-table", "", "append a line to this `file` for each fault that was tried")
 
@@ -65,7 +68,8 @@ type scenario struct {
 	// wrecked: before the command nothing is whole, and stella can not say where
 	// the environment stands.
 	wrecked bool
-	sparse  int // how many times further apart effects are tried without -every-fault; 0 means 1
+	engines bool // targets are container engines
+	sparse  int  // how many times further apart effects are tried without -every-fault; 0 means 1
 	// end brings an environment that was reconciled to where all rounds end, and
 	// checks how it got there.
 	end func(k *crashed, first, second result)
@@ -82,6 +86,9 @@ type crashed struct {
 
 // faultyStella is the binary with faults built in.
 var faultyStella = sync.OnceValues(func() (string, error) {
+	if given := os.Getenv(faultyVariable); given != "" {
+		return given, nil // built by the test that runs this one
+	}
 	binary := filepath.Join(shared.scratch, "stella-faults")
 	cmd := exec.Command("go", "build", "-trimpath", "-tags", "faults", "-o", binary, "github.com/stella-ops/stella/cmd/stella")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -181,6 +188,9 @@ func enumerate(t *testing.T, s scenario, mode string, effects stride) {
 }
 
 func newCrashed(t *testing.T, s scenario) *crashed {
+	if s.engines {
+		return newCrashedOnEngines(t, s)
+	}
 	return &crashed{killed: newKilledWith(t, s.verify), scenario: s}
 }
 

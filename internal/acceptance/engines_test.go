@@ -76,8 +76,14 @@ func (w *world) allContained() map[string]process {
 	return all
 }
 
-// stickerOnEngine reads the newest record of a target.
-func (w *world) stickerOnEngine(t target) stella.Sticker {
+// remembered is what a target's record says of it.
+type remembered struct {
+	Fence   int64
+	Sticker stella.Sticker
+}
+
+// recordOnEngine reads the newest record of a target.
+func (w *world) recordOnEngine(t target) remembered {
 	w.t.Helper()
 	list, err := t.engine.Client.ContainerList(w.t.Context(), client.ContainerListOptions{
 		All: true, Filters: make(client.Filters).Add("label", "stella.record", "stella.target="+t.name),
@@ -87,7 +93,7 @@ func (w *world) stickerOnEngine(t target) stella.Sticker {
 	}
 	type sealed struct {
 		Revision int64
-		Record   struct{ Sticker stella.Sticker }
+		Record   remembered
 	}
 	var newest sealed
 	for _, c := range list.Items {
@@ -99,7 +105,7 @@ func (w *world) stickerOnEngine(t target) stella.Sticker {
 			newest = s
 		}
 	}
-	return newest.Record.Sticker
+	return newest.Record
 }
 
 // stoppedOnEngines proves that nothing runs on engines any more.
@@ -135,6 +141,16 @@ func (w *world) endedByHand(target target) {
 	}
 }
 
+// inVolume reads a file of the volume "data", as whoever has the machine does.
+func (w *world) inVolume(target target, file string) string {
+	w.t.Helper()
+	v, err := target.engine.Client.VolumeInspect(w.t.Context(), "shop-production_data", client.VolumeInspectOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(readFile(w.t, filepath.Join(v.Volume.Mountpoint, file)))
+}
+
 // editedByHand replaces the content of a file of the service web on a target.
 func (w *world) editedByHand(target target, path, content string) {
 	w.t.Helper()
@@ -166,9 +182,18 @@ func TestScenesOnHosts(t *testing.T) {
 
 // TestScenesOnEngines runs in namespaces of its own, for the engines.
 func TestScenesOnEngines(t *testing.T) {
+	onlyInside(t, inside{}, func() { scenes(t, true) })
+}
+
+// inside is what a test tells itself when it runs in namespaces of its own.
+type inside struct{ args, env []string }
+
+// onlyInside runs the test in namespaces of its own, for the engines.
+func onlyInside(t *testing.T, with inside, test func()) {
+	t.Helper()
 	if dockertest.Within() {
 		shared.registry = dockertest.Registry(t)
-		scenes(t, true)
+		test()
 		return
 	}
 	t.Parallel()
@@ -176,5 +201,5 @@ func TestScenesOnEngines(t *testing.T) {
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}
-	dockertest.Inside(t, args, "STELLA_TEST_BINARY="+shared.binary)
+	dockertest.Inside(t, append(args, with.args...), append(with.env, "STELLA_TEST_BINARY="+shared.binary)...)
 }

@@ -203,7 +203,7 @@ func (w *world) url(target target, service, path string) string {
 func (w *world) sticker(target target) stella.Sticker {
 	w.t.Helper()
 	if target.engine != nil {
-		return w.stickerOnEngine(target)
+		return w.recordOnEngine(target).Sticker
 	}
 	data, err := os.ReadFile(filepath.Join(target.root, "stella.version.json"))
 	if err != nil {

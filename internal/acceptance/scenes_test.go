@@ -21,7 +21,7 @@ func scenes(t *testing.T, engines bool) {
 		"a stop and a deletion":            sceneStop,
 	}
 	if engines {
-		all["an engine is gone"] = sceneGone
+		maps.Copy(all, scenesOfEngines())
 	}
 	for name, scene := range all {
 		t.Run(name, func(t *testing.T) {
@@ -153,17 +153,7 @@ func sceneStop(t *testing.T, engines bool) {
 // sceneSecond has a change that only the second of three targets can not bear.
 func sceneSecond(t *testing.T, engines bool) {
 	w := newWorld(t, plan{targets: 3, engines: engines, app: furnished{}, more: "rollout: {strategy: rolling, batch: 1}\n", verify: "  timeout: 5s\n"})
-	const environment = "envs/production/environment.yaml"
-	text := w.git("show", "main:"+environment) + "\n"
-	for i, target := range w.targets {
-		pages := "/www"
-		if i == 1 {
-			pages = "/bin" // where no /healthz is
-		}
-		variable := "    ADDRESS: " + target.address + "\n"
-		text = strings.Replace(text, variable, variable+"    PAGES: "+pages+"\n", 1)
-	}
-	gittest.Seed(t, w.bare, map[string]string{environment: text})
+	w.pages("/www", "/bin", "/www") // where the second has no /healthz
 	w.must("reconcile", production)
 	first := w.agreed("1.0.0")
 	third := w.running(w.targets[2], "web")
