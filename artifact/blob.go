@@ -9,7 +9,6 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/stella-ops/stella"
@@ -20,7 +19,7 @@ import (
 type transfer struct {
 	s       *session
 	want    descriptor
-	file    *os.File
+	file    io.WriterAt
 	sum     hash.Hash // of what is in file
 	done    int64     // bytes in file
 	resumed bool
@@ -35,7 +34,7 @@ const (
 )
 
 // blob brings the blob into the file, which is empty, and verifies it.
-func (s *session) blob(ctx context.Context, what string, want descriptor, file *os.File) error {
+func (s *session) blob(ctx context.Context, what string, want descriptor, file io.WriterAt) error {
 	t := &transfer{s: s, want: want, file: file, sum: sha256.New()}
 	resumes := 0
 	return s.client.retry(ctx, what, func() error {
@@ -162,8 +161,13 @@ func (t *transfer) verify() error {
 		*t = transfer{s: t.s, want: t.want, file: t.file, sum: sha256.New(), noRange: true}
 		return &fault{class: stella.ErrTampered, what: "its pieces have digest " + got, again: true}
 	}
-	return problem(stella.ErrTampered, "its bytes have digest %s", got)
+	return problem(stella.ErrTampered, "its bytes have digest %s, not %s", got, t.want.Digest)
 }
+
+// nowhere takes what is read only to be verified.
+type nowhere struct{}
+
+func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 // parseContentRange reads "bytes FROM-TO/TOTAL" (RFC 9110, section 14.4); a
 // total of -1 means that it is not known.

@@ -28,7 +28,8 @@ type Report struct {
 // Missing is a part of an image that the registry does not give.
 type Missing struct {
 	Digest stella.Digest `json:"digest"`
-	Kind   string        `json:"kind"`  // "manifest", "config" or "layer"
+	Kind   string        `json:"kind"`  // "manifest", "config", "layer", or "platform" for one that an index is not for
+	State  string        `json:"state"` // "missing", "damaged", "unusable" or, where nobody could tell, "unknown"
 	Error  string        `json:"error"` // why, in words for a person
 }
 
@@ -42,6 +43,19 @@ type Missing struct {
 func (c *Client) Check(ctx context.Context, a stella.Artifact, platforms ...Platform) (Report, error) {
 	ctx, cancel := within(ctx, c.cfg.Timeout)
 	defer cancel()
+	return c.check(ctx, a, platforms, Sized)
+}
+
+// CheckDeep is Check that also reads every layer and compares it with its
+// digest. Nothing is kept, and memory does not grow with a layer. It takes as
+// long as a pull, and may: [Config].PullTimeout.
+func (c *Client) CheckDeep(ctx context.Context, a stella.Artifact, platforms ...Platform) (Report, error) {
+	ctx, cancel := within(ctx, c.cfg.PullTimeout)
+	defer cancel()
+	return c.check(ctx, a, platforms, Hashed)
+}
+
+func (c *Client) check(ctx context.Context, a stella.Artifact, platforms []Platform, depth Depth) (Report, error) {
 	r := Report{Artifact: a, Platforms: []string{}, Missing: []Missing{}}
 	s, err := c.session(a)
 	if err != nil {
@@ -62,7 +76,7 @@ func (c *Client) Check(ctx context.Context, a stella.Artifact, platforms ...Plat
 	}
 	var errs []error
 	for _, p := range platforms {
-		errs = append(errs, s.checkPlatform(ctx, what, top, p, &r))
+		errs = append(errs, s.checkPlatform(ctx, what, top, p, depth, &r))
 	}
 	if err := worst(errs); err != nil {
 		return r, err
@@ -71,7 +85,7 @@ func (c *Client) Check(ctx context.Context, a stella.Artifact, platforms ...Plat
 	return r, nil
 }
 
-func (s *session) checkPlatform(ctx context.Context, what string, top *manifest, p Platform, r *Report) error {
+func (s *session) checkPlatform(ctx context.Context, what string, top *manifest, p Platform, depth Depth, r *Report) error {
 	m, file, err := s.image(ctx, what, top, p)
 	if m == nil {
 		r.miss(r.Artifact.Digest, "manifest", err)
@@ -91,26 +105,49 @@ func (s *session) checkPlatform(ctx context.Context, what string, top *manifest,
 		r.Created = file.created()
 	}
 	r.SizeBytes += m.size + m.config.Size
-	errs := make([]error, len(m.layers))
+	layers := unique(m.layers)
+	for _, d := range layers {
+		r.SizeBytes += d.Size
+	}
+	errs := s.probe(ctx, what, layers, depth)
+	for i, err := range errs {
+		if err != nil {
+			r.miss(layers[i].Digest, "layer", err)
+		}
+	}
+	return worst(errs)
+}
+
+// unique returns each blob once, in order.
+func unique(all []descriptor) []descriptor {
+	var once []descriptor
+	seen := map[stella.Digest]bool{}
+	for _, d := range all {
+		if !seen[d.Digest] {
+			seen[d.Digest], once = true, append(once, d)
+		}
+	}
+	return once
+}
+
+// probe looks for layers, a few at a time. The errors are by index, nil for what
+// is there.
+func (s *session) probe(ctx context.Context, what string, layers []descriptor, depth Depth) []error {
+	errs := make([]error, len(layers))
 	var g errgroup.Group
 	g.SetLimit(parallel)
-	for i, d := range m.layers {
-		if slices.ContainsFunc(m.layers[:i], func(e descriptor) bool { return e.Digest == d.Digest }) {
-			continue
-		}
-		r.SizeBytes += d.Size
+	for i, d := range layers {
 		g.Go(func() error {
-			errs[i] = s.head(ctx, what, d)
+			if depth == Hashed {
+				errs[i] = s.blob(ctx, what+": layer "+d.Digest.Short(), d, nowhere{})
+			} else {
+				errs[i] = s.head(ctx, what, d)
+			}
 			return nil
 		})
 	}
 	_ = g.Wait() // results are in errs, by index
-	for i, err := range errs {
-		if err != nil {
-			r.miss(m.layers[i].Digest, "layer", err)
-		}
-	}
-	return worst(errs)
+	return errs
 }
 
 // image returns the manifest of an image for the platform, by way of the index
@@ -187,11 +224,28 @@ func sameSize(got int64, d descriptor) error {
 }
 
 func (r *Report) miss(d stella.Digest, kind string, err error) {
-	r.Missing = append(r.Missing, Missing{Digest: d, Kind: kind, Error: safe.Clip(err.Error(), 2*maxMessageRunes)})
+	r.Missing = append(r.Missing, missing(d, kind, err))
+}
+
+// maxReasonRunes is room for two digests and what is said about them.
+const maxReasonRunes = 3 * maxMessageRunes
+
+func missing(d stella.Digest, kind string, err error) Missing {
+	m := Missing{Digest: d, Kind: kind, State: "unknown", Error: safe.Clip(err.Error(), maxReasonRunes)}
+	switch {
+	case errors.Is(err, stella.ErrTampered):
+		m.State = "damaged"
+	case errors.Is(err, stella.ErrNotFound):
+		m.State = "missing"
+	case isCertain(err):
+		m.State = "unusable"
+	}
+	return m
 }
 
 // worst returns the error that decides: what is certain comes before what may
-// be better the next time. It says how many others there are.
+// be otherwise for somebody else, and that before what may be better the next
+// time. It says how many others there are.
 func worst(errs []error) error {
 	var first error
 	others := -1
@@ -200,7 +254,7 @@ func worst(errs []error) error {
 			continue
 		}
 		others++
-		if first == nil || errors.Is(first, stella.ErrUnreachable) && !errors.Is(err, stella.ErrUnreachable) {
+		if first == nil || weight(err) > weight(first) {
 			first = err
 		}
 	}
@@ -208,4 +262,21 @@ func worst(errs []error) error {
 		return stella.WithHint(fmt.Errorf("%w; and %d more", first, others), stella.Hint(first))
 	}
 	return first
+}
+
+func weight(err error) int {
+	switch {
+	case isCertain(err):
+		return 2
+	case errors.Is(err, stella.ErrUnreachable):
+		return 0
+	}
+	return 1
+}
+
+// isCertain reports whether an error says that an image, or a part of it, is not
+// to be had as it is; otherwise it may be there.
+func isCertain(err error) bool {
+	return slices.ContainsFunc([]error{stella.ErrNotFound, stella.ErrTampered, stella.ErrInvalid, stella.ErrUnsupported},
+		func(class error) bool { return errors.Is(err, class) })
 }

@@ -72,8 +72,9 @@ func (s *session) config(ctx context.Context, what string, m *manifest) (*config
 }
 
 func parseConfig(raw []byte, m *manifest) (*configFile, error) {
-	if digest(raw) != m.config.Digest || int64(len(raw)) != m.config.Size {
-		return nil, problem(stella.ErrTampered, "the configuration is not the %d bytes with digest %s that the manifest names", m.config.Size, m.config.Digest.Short())
+	if got := digest(raw); got != m.config.Digest || int64(len(raw)) != m.config.Size {
+		return nil, problem(stella.ErrTampered, "the configuration is %d bytes with digest %s, not the %d bytes with digest %s that the manifest names",
+			len(raw), got, m.config.Size, m.config.Digest)
 	}
 	if _, err := objectKeys(raw, "os", "architecture", "variant", "rootfs", "config"); err != nil {
 		return nil, problem(stella.ErrInvalid, "the configuration is no clean JSON: %s", safe.Clip(err.Error(), 80))

@@ -25,6 +25,14 @@ type descriptor struct {
 	Size        int64             `json:"size"`
 	Platform    *jsonPlatform     `json:"platform"`
 	Annotations map[string]string `json:"annotations"`
+	// ArtifactType says what a referrer is.
+	ArtifactType string `json:"artifactType"`
+}
+
+// forPlatform reports whether a child of an index is an image that something
+// runs. Attestations, which have no platform that anything is, are not.
+func (d descriptor) forPlatform() bool {
+	return d.MediaType.IsImage() && d.Platform != nil && d.Platform.OS != "unknown"
 }
 
 type jsonPlatform struct {
@@ -74,7 +82,7 @@ func (s *session) manifest(ctx context.Context, what, reference string, want *de
 func verifyManifest(m *manifest, reference string, want *descriptor) error {
 	switch {
 	case strings.Contains(reference, ":") && string(m.digest) != reference:
-		return problem(stella.ErrTampered, "the manifest has digest %s", m.digest.Short())
+		return problem(stella.ErrTampered, "the manifest has digest %s, not %s", m.digest, reference)
 	case want != nil && m.size != want.Size:
 		return problem(stella.ErrTampered, "the manifest has %d bytes, the index says %d", m.size, want.Size)
 	case want != nil && m.mediaType != want.MediaType:
@@ -85,6 +93,12 @@ func verifyManifest(m *manifest, reference string, want *descriptor) error {
 
 // document reads one small document, to its end.
 func (s *session) document(ctx context.Context, path string) (raw []byte, contentType string, err error) {
+	raw, header, err := s.small(ctx, path)
+	return raw, header.Get("Content-Type"), err
+}
+
+// small is document with all headers of the answer.
+func (s *session) small(ctx context.Context, path string) (raw []byte, answer http.Header, err error) {
 	ctx, cancel := s.brief(ctx)
 	defer cancel()
 	most := s.client.cfg.Limits.ManifestBytes
@@ -94,18 +108,18 @@ func (s *session) document(ctx context.Context, path string) (raw []byte, conten
 	header := http.Header{"Accept": {strings.Join(accept, ", ")}}
 	resp, err := s.do(withBodyCap(ctx, most), http.MethodGet, path, header)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end, or of no use
 	raw, err = io.ReadAll(resp.Body)
 	// An answer that ends with its time may be cut, however cleanly it ends.
 	if cause := ended(ctx); cause != nil {
-		return nil, "", cause
+		return nil, nil, cause
 	}
 	if err != nil {
-		return nil, "", s.fault(err)
+		return nil, nil, s.fault(err)
 	}
-	return raw, resp.Header.Get("Content-Type"), nil
+	return raw, resp.Header, nil
 }
 
 // parseManifest reads a manifest. It refuses what two readers could take for

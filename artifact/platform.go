@@ -63,7 +63,7 @@ func (p Platform) runs(host Platform) int {
 func (m *manifest) child(host Platform) (descriptor, error) {
 	best, score := descriptor{}, 0
 	for _, d := range m.children {
-		if !d.MediaType.IsImage() || d.Platform == nil {
+		if !d.forPlatform() {
 			continue
 		}
 		if s := d.Platform.platform().runs(host); s > score {
@@ -80,7 +80,7 @@ func (m *manifest) child(host Platform) (descriptor, error) {
 func (m *manifest) platforms() []string {
 	var all []string
 	for _, d := range m.children {
-		if !d.MediaType.IsImage() || d.Platform == nil || d.Platform.OS == "unknown" {
+		if !d.forPlatform() {
 			continue
 		}
 		if p := safe.Clip(d.Platform.platform().String(), 40); !slices.Contains(all, p) {
