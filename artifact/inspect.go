@@ -1,9 +1,11 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -147,7 +149,7 @@ func (n *inspector) inspect(ctx context.Context) error {
 	top, err := n.s.manifest(ctx, n.what, reference(r.Artifact), nil)
 	if err != nil {
 		n.needed(ctx) // who asks wants to know who uses it all the same
-		r.Missing = append(r.Missing, missing(r.Artifact.Digest, "manifest", err))
+		r.Missing = append(r.Missing, n.missing(r.Artifact.Digest, "manifest", err))
 		return err
 	}
 	r.Artifact.Digest, r.MediaType = top.digest, string(top.mediaType)
@@ -187,7 +189,7 @@ func (n *inspector) parts(top *manifest, needed []Platform) (parts []part, errs 
 		d, err := top.child(p)
 		if err != nil {
 			err = describe(n.what, err, nil, 1)
-			n.result.Missing = append(n.result.Missing, missing(top.digest, "platform", err))
+			n.result.Missing = append(n.result.Missing, n.missing(top.digest, "platform", err))
 			errs = append(errs, err)
 			continue
 		}
@@ -270,7 +272,7 @@ func (n *inspector) tell(top *manifest, p *part) error {
 	if p.manifest != nil {
 		lost, kind = p.manifest.config.Digest, "config"
 	}
-	r.Missing = append(r.Missing, missing(lost, kind, p.err))
+	r.Missing = append(r.Missing, n.missing(lost, kind, p.err))
 	return p.err
 }
 
@@ -310,10 +312,17 @@ func (n *inspector) prove(ctx context.Context, parts []part) []error {
 	errs := n.s.probe(ctx, n.what, layers, n.look.Depth)
 	for i, err := range errs {
 		if err != nil {
-			n.result.Missing = append(n.result.Missing, missing(layers[i].Digest, "layer", err))
+			n.result.Missing = append(n.result.Missing, n.missing(layers[i].Digest, "layer", err))
 		}
 	}
 	return errs
+}
+
+// missing is a part that was not found, in words that do not name the image again.
+func (n *inspector) missing(d stella.Digest, kind string, err error) Missing {
+	m := missing(d, kind, err)
+	m.Error = strings.TrimPrefix(m.Error, n.what+": ")
+	return m
 }
 
 // The bounds of the labels that are told.
@@ -358,9 +367,6 @@ func appendAttached(all []Attached, d descriptor, subject stella.Digest) []Attac
 	if _, err := stella.ParseDigest(string(subject)); err != nil {
 		subject = ""
 	}
-	kind := d.ArtifactType
-	if kind == "" {
-		kind = d.Annotations["vnd.docker.reference.type"]
-	}
+	kind := cmp.Or(d.Annotations["vnd.docker.reference.type"], d.ArtifactType)
 	return append(all, Attached{Digest: d.Digest, Type: safe.Clip(kind, 80), SizeBytes: d.Size, Subject: subject})
 }

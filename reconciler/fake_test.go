@@ -232,6 +232,7 @@ type shelf struct {
 	says     map[string]error       // what a place says instead: "registry", "backup"
 	size     int64                  // of every image
 	restored []string               // digests, short
+	needed   []artifact.Platform    // of what was inspected last
 }
 
 func (s *shelf) Resolve(_ context.Context, a stella.Artifact) (stella.Artifact, error) {
@@ -253,6 +254,15 @@ func (s *shelf) Check(_ context.Context, a stella.Artifact, _ ...artifact.Platfo
 		return artifact.Report{}, fmt.Errorf("manifest %s: %w", a.Digest.Short(), stella.ErrNotFound)
 	}
 	return artifact.Report{Available: true, SizeBytes: s.size}, nil
+}
+
+func (s *shelf) Inspect(ctx context.Context, a stella.Artifact, look artifact.Look) (artifact.Inspection, error) {
+	a, err := s.Resolve(ctx, a)
+	s.needed = look.Needed(ctx, a)
+	if err == nil {
+		_, err = s.Check(ctx, a)
+	}
+	return artifact.Inspection{Artifact: a}, err
 }
 
 func (s *shelf) Backup() string { return s.backup }

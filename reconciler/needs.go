@@ -106,6 +106,8 @@ type Artifacts interface {
 	Resolve(ctx context.Context, a stella.Artifact) (stella.Artifact, error)
 	// Check looks whether the manifest and every blob are there.
 	Check(ctx context.Context, a stella.Artifact, p ...artifact.Platform) (artifact.Report, error)
+	// Inspect tells what an image is made of and, where asked to, proves it.
+	Inspect(ctx context.Context, a stella.Artifact, look artifact.Look) (artifact.Inspection, error)
 	// Pull fetches an image by digest into dir, verified to the last byte, from
 	// its registry or else from the backup.
 	Pull(ctx context.Context, a stella.Artifact, p artifact.Platform, dir string) (*artifact.Image, error)

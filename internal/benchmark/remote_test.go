@@ -80,6 +80,10 @@ func (always) Check(context.Context, stella.Artifact, ...artifact.Platform) (art
 	return artifact.Report{Available: true}, nil
 }
 
+func (always) Inspect(context.Context, stella.Artifact, artifact.Look) (artifact.Inspection, error) {
+	return artifact.Inspection{}, stella.ErrUnsupported
+}
+
 func (always) Backup() string { return "" }
 
 func (always) CheckBackup(context.Context, stella.Artifact, ...artifact.Platform) (artifact.Report, error) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/artifact"
 	"github.com/stella-ops/stella/ledger"
 	"github.com/stella-ops/stella/reconciler"
 )
@@ -33,6 +34,7 @@ type reader interface {
 	Book(ctx context.Context, env stella.EnvName) (ledger.Book, error)
 	Books(ctx context.Context) (map[stella.EnvName]ledger.Book, error)
 	FindDeployment(ctx context.Context, envOrDeployment string) (stella.EnvName, *stella.Deployment, error)
+	Artifact(ctx context.Context, a stella.Artifact, depth artifact.Depth) (reconciler.ArtifactReport, error)
 	Locks(ctx context.Context, env stella.EnvName) ([]reconciler.LockStatus, error)
 	ShowBaseline(ctx context.Context, env stella.EnvName) (reconciler.BaselineReport, error)
 	VerifyBaselines(ctx context.Context, envs ...stella.EnvName) (all []reconciler.BaselineReport, without []stella.EnvName, err error)

@@ -92,6 +92,10 @@ func documentCases() []documentCase {
 		{"drift-history", "drift history production", 0, (*fakeEngine).drifts},
 		{"drift-history-none", "drift history production", 0, nil},
 		{"why-drift", "why production", 0, (*fakeEngine).drifts},
+		{"artifact", "orch artifacts get " + newImage, 0, nil},
+		{"artifact-check", "orch artifacts get " + newImage + " --check", 0, nil},
+		{"artifact-missing", "orch artifacts get " + newImage + " --check --deep", 1, func(f *fakeEngine) { f.agreesNot = true }},
+		{"artifact-unknown", "orch artifacts get " + newImage + " --check", 2, func(f *fakeEngine) { f.away = "status 401 Unauthorized" }},
 		{"holds-list", "orch holds list", 0, nil},
 		{"holds-release", "orch holds release production --reason fixed", 0, nil},
 		{"db-verify", "orch db verify", 0, nil},
@@ -227,7 +231,7 @@ func TestDocumentsKeepTheRules(t *testing.T) {
 func nullable(path string) bool {
 	for _, name := range []string{
 		".deployment", ".rollback", ".proposal", ".baseline", ".replaces", ".at", ".error", ".pin", ".lock", ".current", ".last", ".sticker",
-		".nextTry", ".driver", ".renewedAt", ".takeoverAt", ".undone[0].at", ".checkedAt", ".readyCheckedAt", ".verifiedAt",
+		".nextTry", ".driver", ".renewedAt", ".takeoverAt", ".undone[0].at", ".checkedAt", ".readyCheckedAt", ".verifiedAt", ".createdAt",
 		".explanation", ".here", ".there", ".comparison", ".ignore", ".observedAt", ".finishedAt", ".endedAt", ".fetchedAt", ".since", ".desired", ".live", ".writtenAt", ".until",
 	} {
 		if strings.HasSuffix(path, name) {
