@@ -410,6 +410,14 @@ func TestMemoryDoesNotGrowWithTheLayer(t *testing.T) {
 	if img.SizeBytes < int64(len(noise)) || grown > 8<<20 {
 		t.Errorf("a layer of %d bytes took %d bytes of memory in all", img.SizeBytes, grown)
 	}
+	grown = allocated(func() {
+		if n, err := c.Inspect(t.Context(), a, artifact.Look{Depth: artifact.Hashed}); err != nil || n.Verdict != artifact.VerdictAvailable {
+			t.Fatal(n, err)
+		}
+	})
+	if grown > 8<<20 {
+		t.Errorf("to verify a layer of %d bytes took %d bytes of memory in all", img.SizeBytes, grown)
+	}
 }
 
 func bigImage(t *testing.T, content []byte) v1.Image {

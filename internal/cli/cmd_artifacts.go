@@ -35,11 +35,12 @@ func newArtifactsGetCmd(a *App) *cobra.Command {
 			"be told: a registry that refuses, or does not answer, has lost nothing.",
 		Example: "  stella orch artifacts get registry.example.com/shop/api:2.4.0\n" +
 			"  stella orch artifacts get registry.example.com/shop/api@sha256:4f0c… --check --deep",
-		Args: exactly(1, "an image, such as registry.example.com/shop/api:2.4.0"),
+		Args: exactlyOne("an image, such as registry.example.com/shop/api:2.4.0"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	cmd.Flags().BoolVar(&o.check, "check", false, "prove that every part is there")
 	cmd.Flags().BoolVar(&o.deep, "deep", false, "with --check: read every layer and compare it with its digest")
+	cmd.ValidArgsFunction = a.completeImages
 	return exits(cmd, exitsOfQuestion())
 }
 
@@ -254,15 +255,15 @@ func short(d stella.Digest) string {
 func imageList(all []artifact.PlatformImage) *list {
 	l := &list{columns: columns("PLATFORM", "DIGEST", "SIZE", "LAYERS", "NEEDED", "~ERROR")}
 	for _, i := range all {
-		l.add(text(orDash(i.Platform)), text(short(i.Digest)), text(size(i.SizeBytes)), number(i.Layers), yes(i.Needed, "yes", term.Plain), text(i.Error))
+		l.add(text(i.Platform), text(short(i.Digest)), text(size(i.SizeBytes)), number(i.Layers), yes(i.Needed, "yes", term.Plain), text(i.Error))
 	}
 	return l
 }
 
 func attachedList(all []artifact.Attached) *list {
-	l := &list{columns: columns("DIGEST", "TYPE", "ABOUT", "SIZE")}
+	l := &list{columns: columns("DIGEST", "ABOUT", "SIZE", "~TYPE")}
 	for _, d := range all {
-		l.add(text(short(d.Digest)), text(orDash(d.Type)), text(short(d.Subject)), text(size(d.SizeBytes)))
+		l.add(text(short(d.Digest)), text(short(d.Subject)), text(size(d.SizeBytes)), text(d.Type))
 	}
 	return l
 }

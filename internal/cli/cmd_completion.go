@@ -17,7 +17,7 @@ func newCompletionCmd(a *App) *cobra.Command {
 		Use:     "completion bash|zsh|fish",
 		Short:   "Print the completion script for a shell",
 		Example: "  source <(stella completion bash)\n  stella completion fish > ~/.config/fish/completions/stella.fish",
-		Args:    exactly(1, "one of "+strings.Join(shells, ", ")),
+		Args:    exactlyOne("one of " + strings.Join(shells, ", ")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, out := cmd.Root(), a.out().W
 			a.printed = true
@@ -50,7 +50,31 @@ func (a *App) completeEnvironments(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("env", complete)
 }
 
-func (a *App) nearbyEnvironments() []string {
+// completeImages completes IMAGE with what the releases of the environments name
+// in the clone that the working directory is in.
+func (a *App) completeImages(_ *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	var images []string
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, file := range a.nearby("app", "release.yaml") {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for word := range strings.FieldsSeq(string(content)) {
+			image, err := stella.ParseArtifact(strings.Trim(word, `"'`))
+			if name := image.String(); err == nil && strings.HasPrefix(name, prefix) && !slices.Contains(images, name) {
+				images = append(images, name)
+			}
+		}
+	}
+	return images, cobra.ShellCompDirectiveNoFileComp
+}
+
+// nearby returns the files of this name of every environment of the clone that
+// the working directory is in.
+func (a *App) nearby(path ...string) []string {
 	dir, err := a.process.Getwd()
 	if err != nil {
 		return nil
@@ -59,14 +83,18 @@ func (a *App) nearbyEnvironments() []string {
 	if err != nil {
 		return nil
 	}
-	found, err := filepath.Glob(filepath.Join(top, "envs", "*", "environment.yaml"))
+	found, err := filepath.Glob(filepath.Join(append([]string{top, "envs", "*"}, path...)...))
 	if err != nil {
 		return nil
 	}
+	return slices.DeleteFunc(found, func(file string) bool { return !isFile(file) })
+}
+
+func (a *App) nearbyEnvironments() []string {
 	var names []string
-	for _, file := range found {
+	for _, file := range a.nearby("environment.yaml") {
 		name := filepath.Base(filepath.Dir(file))
-		if _, err := stella.ParseName(name); err == nil && isFile(file) {
+		if _, err := stella.ParseName(name); err == nil {
 			names = append(names, name)
 		}
 	}

@@ -190,7 +190,7 @@ func newDeploymentsShowCmd(a *App) *cobra.Command {
 		Use:     "show DEPLOYMENT",
 		Short:   "One whole record, with its steps",
 		Example: "  stella orch deployments show production-42",
-		Args:    exactly(1, "the id of a deployment"),
+		Args:    exactlyOne("the id of a deployment"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.show(cmd.Context(), args[0]) },
 	}
 	cmd.Flags().BoolVar(&o.verbose, "verbose", false, "add what each step was given and found out")

@@ -14,7 +14,7 @@ func newSchemaCmd(a *App) *cobra.Command {
 		Short:   "Print the JSON Schema of a kind of file, for editors",
 		Long:    "Print the JSON Schema of a kind of file of the config repository: " + strings.Join(configrepo.Kinds(), ", ") + ".",
 		Example: "  stella schema Environment > environment.schema.json",
-		Args:    exactly(1, "one of "+strings.Join(configrepo.Kinds(), ", ")),
+		Args:    exactlyOne("one of " + strings.Join(configrepo.Kinds(), ", ")),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.printSchema(cmd, args[0]) },
 	}
 	cmd.ValidArgs = configrepo.Kinds()

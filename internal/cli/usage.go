@@ -45,14 +45,14 @@ func atMostOne(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// exactly wants n arguments and says what they are.
-func exactly(n int, what string) cobra.PositionalArgs {
+// exactlyOne wants one argument and says what it is.
+func exactlyOne(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
-		case len(args) < n:
+		case len(args) == 0:
 			return usage(cmd, "%s needs %s", cmd.Name(), what)
-		case len(args) > n:
-			return usage(cmd, "%s takes %s, got %q too", cmd.Name(), what, args[n])
+		case len(args) > 1:
+			return usage(cmd, "%s takes %s, got %q too", cmd.Name(), what, args[1])
 		}
 		return nil
 	}
