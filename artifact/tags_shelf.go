@@ -152,7 +152,7 @@ func (r *shelving) put(ctx context.Context, d stella.Digest, raw []byte, depth i
 		Subject     *descriptor       `json:"subject"`
 		Annotations map[string]string `json:"annotations"`
 	}
-	if json.Unmarshal(raw, &doc) != nil {
+	if err := json.Unmarshal(raw, &doc); err != nil { //nolint:nilerr // what is not understood stays on the shelf, and stays
 		r.keep(d, Stored{Unread: "it is no manifest that can be understood"})
 		return nil
 	}

@@ -100,20 +100,27 @@ func (e *Engine) chosen(ctx context.Context, fetch fetching, envs []stella.EnvNa
 func (e *Engine) weigh(ctx context.Context, h *head, env stella.EnvName) (*scene, EnvironmentReadiness) {
 	at := *h
 	at.glance = &glance{}
-	r := EnvironmentReadiness{Environment: env, CheckedAt: e.cfg.Now().UTC(), Candidates: []Candidate{}, Blockers: []Finding{}}
+	r := EnvironmentReadiness{Environment: env, CheckedAt: e.cfg.Now().UTC(), Candidates: []Candidate{}, Warnings: []string{}, Blockers: []Finding{}}
 	sc, err := e.sceneAt(ctx, &at, env)
 	if err != nil {
 		r.Error = err.Error()
 		return nil, r
 	}
 	ways := sc.book.WaysBack()
-	for _, good := range ways[:min(len(ways), sc.project.MinVersions)] {
+	r.Restorable.Wanted = min(len(ways), sc.project.MinVersions)
+	for _, good := range ways[:r.Restorable.Wanted] {
 		c, err := e.candidate(ctx, sc, good)
 		if err != nil {
 			r.Error = err.Error()
 			return sc, r
 		}
 		r.Candidates = append(r.Candidates, c)
+		if at.glance.survey != nil {
+			r.Restorable.count(ctx, at.glance.survey, good)
+		}
+	}
+	if s := at.glance.survey; s != nil {
+		r.Warnings = r.Restorable.warnings(s.artifacts.Backup())
 	}
 	if len(r.Candidates) == 0 {
 		r.Blockers = append(r.Blockers, nothingBehind(sc.book))

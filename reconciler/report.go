@@ -185,6 +185,8 @@ type EnvironmentReadiness struct {
 	Ready       bool           `json:"ready"` // the first candidate is
 	To          string         `json:"to"`    // the first candidate; empty for none
 	Candidates  []Candidate    `json:"candidates"`
+	Restorable  Restorable     `json:"restorable"`
+	Warnings    []string       `json:"warnings"` // of fewer versions than are wanted, and what would help
 	Blockers    []Finding      `json:"blockers"` // of an environment without candidates
 	Error       string         `json:"error"`    // why nobody can tell; empty where somebody can
 	CheckedAt   time.Time      `json:"checkedAt"`

@@ -126,6 +126,12 @@ func writeReady(p *page, all []reconciler.EnvironmentReadiness) {
 			l.add(text(c.Deployment), text(c.Release), yesNo(c.Ready), p.when(c.VerifiedAt), text(codesOf(c.Blockers)), text(strings.Join(c.Warnings, "; ")))
 		}
 		p.table(l)
+		if n := r.Restorable; n.Wanted > 0 {
+			p.line(term.Plain, "restorable: %d of %d; in the registry %d, in the backup %d, on the targets %d", n.Versions, n.Wanted, n.Registry, n.Backup, n.Targets)
+		}
+		for _, warning := range r.Warnings {
+			p.wrapped(term.Warn, "  ", warning)
+		}
 		writeBlockers(p, "", r.Blockers)
 		for _, c := range r.Candidates {
 			writeBlockers(p, c.Deployment+": ", c.Blockers)
