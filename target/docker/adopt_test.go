@@ -76,7 +76,7 @@ func newComposed(t *testing.T, project string) *composed {
 		ctx := context.WithoutCancel(t.Context())
 		list, _ := c.d.list(ctx, make(client.Filters).Add("label", composeProject+"="+project))
 		for _, one := range list {
-			_ = c.d.removeContainer(ctx, one.ID, "")
+			_ = c.d.under(1<<40).removeContainer(ctx, one.ID, "")
 		}
 	})
 	c.d = c.open("prod")
@@ -256,7 +256,7 @@ func TestWhatWasAdoptedIsAdoptedAgainAfterAPrune(t *testing.T) {
 	l, _, err := c.d.readLedger(t.Context())
 	must(t, err)
 	for _, r := range l.found { // as the prune does, and without touching other tests' containers
-		must(t, c.d.removeContainer(t.Context(), r.id, r.name))
+		must(t, c.d.under(1<<40).removeContainer(t.Context(), r.id, r.name))
 	}
 	next := c.desired("debug")
 	web, _ := next.Resource("service/web")

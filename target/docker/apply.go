@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/drift"
@@ -47,11 +48,11 @@ func (d *Docker) Apply(ctx context.Context, o stella.Order, report func(stella.A
 	}
 	acts, due := withJobs(whole, set, inv)
 	if len(acts) > 0 {
-		if err := d.ready(ctx, acts, inv, set); err != nil {
+		if err := d.under(o.Fence).ready(ctx, acts, inv, set); err != nil {
 			return err
 		}
 	}
-	st := step{d: d, order: o, set: set, due: due, moves: movesOf(acts), life: ctx}
+	st := step{d: d.under(o.Fence), order: o, set: set, due: due, moves: movesOf(acts), life: ctx}
 	removed := map[string]bool{}
 	for _, a := range acts {
 		if ctx.Err() != nil {
@@ -76,7 +77,7 @@ func (d *Docker) Apply(ctx context.Context, o stella.Order, report func(stella.A
 
 // ready makes sure, before anything is touched, that nothing is in the way and
 // every image is there. After a Prepare it only looks.
-func (d *Docker) ready(ctx context.Context, acts []stella.Action, inv *inventory, set desiredSet) error {
+func (d hand) ready(ctx context.Context, acts []stella.Action, inv *inventory, set desiredSet) error {
 	if err := d.checkWay(ctx, inv, set); err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func (d *Docker) checkActions(actions []stella.Action, set desiredSet) error {
 
 // step is what an action needs to know of its order.
 type step struct {
-	d     *Docker
+	d     hand // under the order's fence
 	order stella.Order
 	set   desiredSet
 	due   map[string]bool // jobs that run in it, by name
@@ -130,12 +131,9 @@ func movesOf(acts []stella.Action) map[string]bool {
 	return moves
 }
 
-// do carries out one effect, unless somebody with a higher fence was there.
-func (st step) do(ctx context.Context, verb, what string, fn func() error) error {
-	if err := st.d.gate(ctx, st.order.Fence); err != nil {
-		return err
-	}
-	if err := st.d.effect(verb, what, func() error { return fault(fn()) }); err != nil {
+// do carries out one effect, and names it where it fails.
+func (st step) do(ctx context.Context, verb, what string, most time.Duration, fn func(ctx context.Context) error) error {
+	if err := st.d.effect(ctx, verb, what, most, fn); err != nil {
 		return fmt.Errorf("%s %s: %w", verb, what, err)
 	}
 	return nil
@@ -160,13 +158,13 @@ func (d *Docker) act(ctx context.Context, st step, a stella.Action) error {
 		labels := d.labels(st, a.Resource.ID)
 		switch {
 		case kind == "network" && a.Op == stella.OpRemove:
-			return d.leaveNetwork(ctx, st, a.Resource.ID, h)
+			return st.d.leaveNetwork(ctx, st, a.Resource.ID, h)
 		case kind == "network":
-			return d.putNetwork(ctx, want, labels, h)
+			return st.d.putNetwork(ctx, want, labels, h)
 		case a.Op == stella.OpRemove:
 			return d.retireVolume(ctx, a.Resource.ID, h)
 		}
-		return d.putVolume(ctx, want, labels, h)
+		return st.d.putVolume(ctx, want, labels, h)
 	})
 }
 
@@ -231,10 +229,7 @@ func (d *Docker) finish(ctx context.Context, st step, removed map[string]bool) e
 			}
 		}
 	}
-	if err := d.gate(ctx, st.order.Fence); err != nil {
-		return err
-	}
-	if err := d.sweepFiles(ctx); err != nil {
+	if err := st.d.sweepFiles(ctx); err != nil {
 		return err
 	}
 	sticker := st.order.Sticker
@@ -247,10 +242,7 @@ func (d *Docker) finish(ctx context.Context, st step, removed map[string]bool) e
 
 // scrap removes a container of ours, as it is.
 func (d *Docker) scrap(ctx context.Context, st step, b *box) error {
-	if err := d.gate(ctx, st.order.Fence); err != nil {
-		return err
-	}
-	if err := d.removeContainer(ctx, b.ID, b.name); err != nil {
+	if err := st.d.removeContainer(ctx, b.ID, b.name); err != nil {
 		return fmt.Errorf("remove %s: %w", b.name, err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -16,36 +17,53 @@ import (
 )
 
 // How long a call of the engine's API may take before the engine counts as gone.
-// A busy machine takes seconds to start a container.
+// A busy machine takes seconds to start a container, and a pull as long as it
+// gets on.
 const (
 	callTime  = 30 * time.Second
 	startTime = 2 * time.Minute
+	pullTime  = 6 * time.Hour
 )
 
 // errSilent is why a call was given up.
-var errSilent = fmt.Errorf("%w: the engine did not answer in time", stella.ErrUnreachable)
+var errSilent = stella.WithHint(fmt.Errorf("%w: the engine did not answer in time", stella.ErrUnreachable),
+	"look at the engine's log on its machine: 'journalctl -u docker'")
 
 // within bounds one call.
 func (d *Docker) within(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, most, errSilent)
+	return context.WithTimeoutCause(ctx, d.patience(most), errSilent)
+}
+
+// patience is how long something may take that usually may take so long.
+func (d *Docker) patience(usual time.Duration) time.Duration {
+	if limit := time.Duration(d.limit.Load()); limit > 0 {
+		return min(limit, usual)
+	}
+	return usual
 }
 
 // fault gives an error of the client its class, with the engine's words made
 // harmless. It is idempotent.
 func fault(err error) error {
+	if _, raw := errors.AsType[*url.Error](err); raw && errors.Is(err, errSilent) {
+		return errSilent // without the client's words
+	}
 	if err == nil || classified(err) {
 		return err
 	}
 	text := safe.Clip(safe.Line(strings.TrimPrefix(err.Error(), "Error response from daemon: ")), 400)
 	class := classOf(err)
-	if class == nil {
-		return errors.New("engine: " + text)
+	switch {
+	case class == nil:
+		return stella.WithHint(errors.New("engine: "+text), "look at the engine's log on its machine: 'journalctl -u docker'")
+	case isFull(err):
+		return stella.WithHint(fmt.Errorf("%w: engine: %s", class, text), "make room where the engine keeps its images, for example with 'docker image prune'")
+	case errors.Is(err, context.DeadlineExceeded):
+		return errSilent
+	case errors.Is(class, stella.ErrUnreachable):
+		return stella.WithHint(fmt.Errorf("%w: engine: %s", class, text), "see whether the engine runs on its machine: 'systemctl status docker'")
 	}
-	out := fmt.Errorf("%w: engine: %s", class, text)
-	if isFull(err) {
-		return stella.WithHint(out, "make room where the engine keeps its images, for example with 'docker image prune'")
-	}
-	return out
+	return fmt.Errorf("%w: engine: %s", class, text)
 }
 
 // startFault is fault for the start of a container. What the engine could not
@@ -121,14 +139,12 @@ func (d *Docker) inspect(ctx context.Context, id string) (*container.InspectResp
 // removeContainer ends and removes a container, with the volumes that have no name
 // and that were made for it alone; one that is gone is fine. Nothing else would
 // ever remove those: the container that comes after has new ones.
-func (d *Docker) removeContainer(ctx context.Context, id, name string) error {
-	return d.effect("remove", name, func() error {
-		ctx, cancel := d.within(ctx, startTime)
-		defer cancel()
+func (d hand) removeContainer(ctx context.Context, id, name string) error {
+	return d.effect(ctx, "remove", name, startTime, func(ctx context.Context) error {
 		_, err := d.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		if cerrdefs.IsNotFound(err) {
 			return nil
 		}
-		return fault(err)
+		return err
 	})
 }

@@ -52,6 +52,7 @@ type asJSON = map[string]any
 type scene struct {
 	*Docker
 	registry *httptest.Server
+	latest   string // the release that it is brought to
 }
 
 var scenes atomic.Int64
@@ -246,7 +247,7 @@ func eventually(t testing.TB, what string, cond func() bool) {
 func (s *scene) foreign(t *testing.T) func(*testing.T) {
 	t.Helper()
 	a := s.image(t, "1")
-	must(t, s.fetch(t.Context(), a))
+	must(t, s.under(1<<40).fetch(t.Context(), a))
 	name := s.cfg.Project + "-theirs"
 	labels := map[string]string{composeProject: s.cfg.Project, composeService: "theirs"}
 	c, err := s.api.ContainerCreate(t.Context(), client.ContainerCreateOptions{

@@ -42,16 +42,13 @@ func (r *replacement) create(ctx context.Context, name string) (*box, error) {
 	if options.NetworkingConfig != nil {
 		names = slices.DeleteFunc(names, func(n string) bool { return options.NetworkingConfig.EndpointsConfig[n] != nil })
 	}
-	if err := r.d.gate(ctx, r.order.Fence); err != nil {
-		return nil, err
-	}
 	id, warnings, err := r.d.createWithFiles(ctx, options, r.bp.files)
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", name, fault(err))
 	}
 	b := &box{Summary: container.Summary{ID: id, Labels: config.Labels, State: container.StateCreated}, name: name, service: r.name}
 	for _, n := range names {
-		if err := r.do(ctx, "connect", name+" "+n, func() error {
+		if err := r.do(ctx, "connect", name+" "+n, callTime, func(ctx context.Context) error {
 			_, err := r.d.api.NetworkConnect(ctx, n, client.NetworkConnectOptions{Container: id, EndpointConfig: r.bp.networks[n]})
 			return err
 		}); err != nil {

@@ -104,7 +104,7 @@ func (s *scene) remade(change func(*container.Config)) func(*testing.T, stella.R
 		config, host := bp.config, bp.host
 		config.Image, config.Labels = old.Config.Image, old.Config.Labels
 		change(&config)
-		id, _, err := s.createWithFiles(t.Context(), client.ContainerCreateOptions{
+		id, _, err := s.under(1<<40).createWithFiles(t.Context(), client.ContainerCreateOptions{
 			Name: strings.TrimPrefix(old.Name, "/"), Config: &config, HostConfig: &host,
 			NetworkingConfig: endpoints(bp),
 		}, bp.files)

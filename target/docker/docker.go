@@ -22,7 +22,6 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/internal/effect"
 	"github.com/stella-ops/stella/internal/safe"
 )
 
@@ -61,6 +60,7 @@ type Docker struct {
 	plain   atomic.Pointer[container.HostConfig] // see plainHost
 	root    fs.FS                                // of the machine that this process is on; nil for /
 	trip    func(effect string, done bool) error // tests: fails or kills at an effect; nil otherwise
+	limit   atomic.Int64                         // tests: no call may take longer, in nanoseconds; otherwise 0
 }
 
 // Open opens the target. It changes nothing and needs no close. An engine that
@@ -110,21 +110,4 @@ func (d *Docker) engine(ctx context.Context) (engineFacts, error) {
 	sum := sha256.Sum256([]byte("stella docker " + id))
 	f.machine = hex.EncodeToString(sum[:16])
 	return f, nil
-}
-
-// effect carries out one call that changes something on the engine. Every such
-// call goes through it, so that tests can fail or crash before and after each.
-func (d *Docker) effect(verb, what string, do func() error) error {
-	if d.trip != nil {
-		if err := d.trip(verb+" "+what, false); err != nil {
-			return err
-		}
-	}
-	if err := effect.Do(verb, what, do); err != nil {
-		return err
-	}
-	if d.trip != nil {
-		return d.trip(verb+" "+what, true)
-	}
-	return nil
 }

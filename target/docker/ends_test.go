@@ -118,7 +118,7 @@ func TestFilesGoWithTheirContainers(t *testing.T) {
 	name := s.nameFor("web", nil) + suffixNext
 	plan, err := planFiles(bp)
 	must(t, err)
-	_, _, err = s.fillVolumes(t.Context(), client.ContainerCreateOptions{Name: name, Config: &bp.config, HostConfig: &bp.host}, plan, bp.files)
+	_, _, err = s.under(1<<40).fillVolumes(t.Context(), client.ContainerCreateOptions{Name: name, Config: &bp.config, HostConfig: &bp.host}, plan, bp.files)
 	must(t, err)
 	must(t, s.goes(t, 3, "3", s.web(t, "1", secret("hunter3"))))
 	if n := count(); n != 1 {

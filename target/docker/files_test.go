@@ -65,8 +65,8 @@ func TestFilesGetIntoEveryContainerAndAreReadBack(t *testing.T) {
 				t.Errorf("read back while it runs (-want +got)\n%s", diff)
 			}
 			y.secretless(id)
-			y.must(y.d.discard(t.Context(), id, "web"))
-			y.must(y.d.sweepFiles(t.Context()))
+			y.must(y.d.under(1<<40).discard(t.Context(), id, "web"))
+			y.must(y.d.under(1 << 40).sweepFiles(t.Context()))
 			left, err := y.api.VolumeList(t.Context(), client.VolumeListOptions{Filters: y.d.mine()})
 			if err != nil || len(left.Items) > 0 {
 				t.Errorf("volumes of files are left: %+v, %v", left.Items, err)
@@ -78,11 +78,11 @@ func TestFilesGetIntoEveryContainerAndAreReadBack(t *testing.T) {
 func (y *yard) createWith(host *container.HostConfig, files []file) string {
 	y.Helper()
 	labels := maps.Clone(y.labels("service/web"))
-	id, _, err := y.d.createWithFiles(y.Context(), client.ContainerCreateOptions{
+	id, _, err := y.d.under(1<<40).createWithFiles(y.Context(), client.ContainerCreateOptions{
 		Name: y.d.cfg.Project + "-web-1", Config: &container.Config{Image: y.image, Labels: labels}, HostConfig: host,
 	}, files)
 	y.must(err)
-	y.Cleanup(func() { _ = y.d.discard(y.Context(), id, "web") })
+	y.Cleanup(func() { _ = y.d.under(1<<40).discard(y.Context(), id, "web") })
 	return id
 }
 
@@ -191,7 +191,7 @@ func BenchmarkReadFile(b *testing.B) {
 		b.Fatal(err)
 	}
 	d := &Docker{cfg: Config{Environment: "prod", Name: "bench", Project: "bench"}, api: e.Client}
-	id, _, err := d.createWithFiles(b.Context(), client.ContainerCreateOptions{
+	id, _, err := d.under(1<<40).createWithFiles(b.Context(), client.ContainerCreateOptions{
 		Config: &container.Config{Image: a.String()}, HostConfig: &container.HostConfig{},
 	}, someFiles("/etc/shop"))
 	if err != nil {

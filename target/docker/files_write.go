@@ -29,7 +29,7 @@ const labelFiles = "stella.files"
 // createWithFiles makes the container of a blueprint, named and labelled, with
 // its files in it; it returns the container's id and what the engine warns of.
 // options are what the container is created with.
-func (d *Docker) createWithFiles(ctx context.Context, options client.ContainerCreateOptions, files []file) (id string, warnings []string, err error) {
+func (d hand) createWithFiles(ctx context.Context, options client.ContainerCreateOptions, files []file) (id string, warnings []string, err error) {
 	plan, err := planFiles(blueprint{host: *options.HostConfig, files: files})
 	if err != nil {
 		return "", nil, err
@@ -64,11 +64,9 @@ func copied(p filesPlan, files []file) []file {
 	return slices.DeleteFunc(slices.Clone(files), func(f file) bool { return slices.Contains(p.volumes, path.Dir(f.path)) })
 }
 
-func (d *Docker) create(ctx context.Context, options client.ContainerCreateOptions) (id string, warnings []string, err error) {
-	err = d.effect("create", options.Name, func() error {
-		made, err := bounded(ctx, func(ctx context.Context) (client.ContainerCreateResult, error) {
-			return d.api.ContainerCreate(ctx, options)
-		})
+func (d hand) create(ctx context.Context, options client.ContainerCreateOptions) (id string, warnings []string, err error) {
+	err = d.effect(ctx, "create", options.Name, callTime, func(ctx context.Context) error {
+		made, err := d.api.ContainerCreate(ctx, options)
 		id, warnings = made.ID, made.Warnings
 		return err
 	})
@@ -79,20 +77,17 @@ func (d *Docker) create(ctx context.Context, options client.ContainerCreateOptio
 }
 
 // discard removes a container that was made for nothing.
-func (d *Docker) discard(ctx context.Context, id, name string) error {
+func (d hand) discard(ctx context.Context, id, name string) error {
 	if id == "" {
 		return nil
 	}
-	const patience = time.Minute
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
-	return d.removeContainer(ctx, id, name)
+	return d.removeContainer(context.WithoutCancel(ctx), id, name)
 }
 
 // fillVolumes makes the volumes of a plan through a container that is never
 // started: of the same image, so that what the image has in these directories is
 // in the volumes too, and with a root file system that can be copied into.
-func (d *Docker) fillVolumes(ctx context.Context, options client.ContainerCreateOptions, p filesPlan, files []file) (helper string, mounts []mount.Mount, err error) {
+func (d hand) fillVolumes(ctx context.Context, options client.ContainerCreateOptions, p filesPlan, files []file) (helper string, mounts []mount.Mount, err error) {
 	labels := d.identity()
 	labels[labelFiles], labels[labelResource] = options.Name, "" // the image may have one
 	name := strings.TrimSuffix(options.Name, suffixNext) + "-files-"
@@ -127,7 +122,7 @@ func isHelper(c container.Summary) bool {
 
 // discardHelpers removes the containers that a crash left while they filled
 // volumes.
-func (d *Docker) discardHelpers(ctx context.Context, those client.Filters) error {
+func (d hand) discardHelpers(ctx context.Context, those client.Filters) error {
 	list, err := d.list(ctx, those)
 	if err != nil {
 		return fmt.Errorf("list containers: %w", err)
@@ -146,11 +141,11 @@ func (d *Docker) discardHelpers(ctx context.Context, those client.Filters) error
 // sweepFiles removes what held files of containers that are no more. Only the
 // end of an order calls it, and a removal: what is being filled meanwhile belongs
 // to somebody with a lower fence, who is refused.
-func (d *Docker) sweepFiles(ctx context.Context) error {
+func (d hand) sweepFiles(ctx context.Context) error {
 	if err := d.discardHelpers(ctx, d.mine().Add("label", labelFiles)); err != nil {
 		return err
 	}
-	volumes, err := bounded(ctx, func(ctx context.Context) (client.VolumeListResult, error) {
+	volumes, err := bounded(ctx, d, func(ctx context.Context) (client.VolumeListResult, error) {
 		return d.api.VolumeList(ctx, client.VolumeListOptions{Filters: d.mine().Add("label", labelFiles).Add("dangling", "true")})
 	})
 	if err != nil {
@@ -166,14 +161,12 @@ func (d *Docker) sweepFiles(ctx context.Context) error {
 
 // removeFiles removes a volume of files. Its label was looked at before: no
 // volume with data of somebody's ever comes here.
-func (d *Docker) removeFiles(ctx context.Context, v volume.Volume) error {
+func (d hand) removeFiles(ctx context.Context, v volume.Volume) error {
 	if v.Labels[labelFiles] == "" || v.Labels[labelResource] != "" {
 		return nil
 	}
-	err := d.effect("files-remove", v.Name, func() error {
-		_, err := bounded(ctx, func(ctx context.Context) (client.VolumeRemoveResult, error) {
-			return d.api.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{})
-		})
+	err := d.effect(ctx, "files-remove", v.Name, callTime, func(ctx context.Context) error {
+		_, err := d.api.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{})
 		return err
 	})
 	if err != nil && !errors.Is(err, stella.ErrNotFound) && !errors.Is(err, stella.ErrConflict) {
@@ -184,7 +177,7 @@ func (d *Docker) removeFiles(ctx context.Context, v volume.Volume) error {
 
 // copyFiles puts files into a container that was not started yet. Directories
 // that are missing are made.
-func (d *Docker) copyFiles(ctx context.Context, id, name string, files []file) error {
+func (d hand) copyFiles(ctx context.Context, id, name string, files []file) error {
 	if len(files) == 0 {
 		return nil
 	}
@@ -196,10 +189,8 @@ func (d *Docker) copyFiles(ctx context.Context, id, name string, files []file) e
 	if err != nil {
 		return fmt.Errorf("copy files into %s: %w", name, err)
 	}
-	err = d.effect("files", name, func() error {
-		_, err := bounded(ctx, func(ctx context.Context) (client.CopyToContainerResult, error) {
-			return d.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: bytes.NewReader(archive)})
-		})
+	err = d.effect(ctx, "files", name, callTime, func(ctx context.Context) error {
+		_, err := d.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: bytes.NewReader(archive)})
 		return err
 	})
 	if err != nil {
@@ -216,7 +207,7 @@ func (d *Docker) missingDirs(ctx context.Context, id string, files []file) ([]st
 	var missing []string
 	for _, f := range files {
 		for dir := path.Dir(f.path); !there[dir] && !slices.Contains(missing, dir); dir = path.Dir(dir) {
-			_, err := bounded(ctx, func(ctx context.Context) (client.ContainerStatPathResult, error) {
+			_, err := bounded(ctx, d, func(ctx context.Context) (client.ContainerStatPathResult, error) {
 				return d.api.ContainerStatPath(ctx, id, client.ContainerStatPathOptions{Path: dir})
 			})
 			if err == nil {

@@ -158,13 +158,15 @@ const jobPoll = 100 * time.Millisecond
 // restart policy may have it tried again. One that runs already, of a stella that
 // was interrupted, is waited for. A job that fails is of class
 // stella.ErrUnhealthy, with the end of its output; one that ctx ends is stopped.
-func (d *Docker) runJob(ctx context.Context, r stella.Resource, id string) error {
-	got, err := d.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+func (d hand) runJob(ctx context.Context, r stella.Resource, id string) error {
+	got, err := bounded(ctx, d, func(ctx context.Context) (client.ContainerInspectResult, error) {
+		return d.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	})
 	if err != nil {
-		return fault(err)
+		return err
 	}
 	if s := got.Container.State; s == nil || !s.Running && !s.Restarting {
-		err = d.effect("start", string(r.ID), func() error {
+		err = d.effect(context.WithoutCancel(ctx), "start", string(r.ID), startTime, func(ctx context.Context) error {
 			_, err := d.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
 			return err
 		})
@@ -175,7 +177,7 @@ func (d *Docker) runJob(ctx context.Context, r stella.Resource, id string) error
 	c, err := d.awaitEnd(ctx, id)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return errors.Join(d.cutOff(ctx, r, id), d.failedJob(ctx, r, c))
+		return errors.Join(d.cutOff(ctx, r, id, c), d.failedJob(ctx, r, c))
 	case err != nil:
 		return fmt.Errorf("wait for %s %s: %w", jobOf(r), r.ID, fault(err))
 	case !ranAs(c).succeeded:
@@ -207,14 +209,12 @@ func (d *Docker) awaitEnd(ctx context.Context, id string) (c container.InspectRe
 
 // cutOff stops a job that nobody waits for any more: it must not go on behind
 // what comes next.
-func (d *Docker) cutOff(ctx context.Context, r stella.Resource, id string) error {
+func (d hand) cutOff(ctx context.Context, r stella.Resource, id string, c container.InspectResponse) error {
 	why := fmt.Errorf("%s %s: %w", jobOf(r), r.ID, context.Cause(ctx))
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		why = fmt.Errorf("%s %s did not end in time and was stopped: %w", jobOf(r), r.ID, stella.ErrTimeout)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readPatience)
-	defer cancel()
-	err := d.effect("stop", string(r.ID), func() error {
+	err := d.effect(context.WithoutCancel(ctx), "stop", string(r.ID), graceOf(&c)+startTime, func(ctx context.Context) error {
 		_, err := d.api.ContainerStop(ctx, id, client.ContainerStopOptions{})
 		return err
 	})

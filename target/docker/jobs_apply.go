@@ -117,9 +117,6 @@ func (r *replacement) putJob(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.d.gate(ctx, r.order.Fence); err != nil {
-		return err
-	}
 	return r.d.runJob(r.life, r.resource, b.ID) //nolint:contextcheck // a job that was begun goes on after an interrupt
 }
 

@@ -92,14 +92,14 @@ func TestJobsOnAnEngine(t *testing.T) {
 	if text, fine := jobDetail(see(works)); text != detailNotDue || !fine {
 		t.Errorf("a job that did not run: %q, %v", text, fine)
 	}
-	if err := y.d.runJob(t.Context(), migrate, works); err != nil {
+	if err := y.d.under(1<<40).runJob(t.Context(), migrate, works); err != nil {
 		t.Errorf("a job that works: %v", err)
 	}
 	if text, fine := jobDetail(see(works)); text != detailCompleted || !fine {
 		t.Errorf("a job that ended well: %q, %v", text, fine)
 	}
 	fails := create("fails", "echo connecting with hunter22; echo table is locked >&2; exit 5", "no")
-	err := y.d.runJob(t.Context(), migrate, fails)
+	err := y.d.under(1<<40).runJob(t.Context(), migrate, fails)
 	if !errors.Is(err, stella.ErrUnhealthy) || !strings.Contains(err.Error(), "pre-deploy service/migrate exited with 5") ||
 		!strings.Contains(err.Error(), "table is locked") || strings.Contains(err.Error(), "hunter22") {
 		t.Errorf("a job that fails: %v", err)
@@ -108,20 +108,20 @@ func TestJobsOnAnEngine(t *testing.T) {
 		t.Errorf("a job that failed: %q, %v", text, fine)
 	}
 	again := create("again", "echo try >> /tmp/tries; [ $(grep -c try /tmp/tries) = 3 ]", "on-failure")
-	if err := y.d.runJob(t.Context(), migrate, again); err != nil || see(again).RestartCount != 2 {
+	if err := y.d.under(1<<40).runJob(t.Context(), migrate, again); err != nil || see(again).RestartCount != 2 {
 		t.Errorf("a job that works at the third try: %v, restarted %d times", err, see(again).RestartCount)
 	}
 	hangs := create("hangs", "trap 'exit 1' TERM; echo waiting; sleep 3600 & wait", "no")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	if err := y.d.runJob(ctx, migrate, hangs); !errors.Is(err, stella.ErrTimeout) || see(hangs).State.Running {
+	if err := y.d.under(1<<40).runJob(ctx, migrate, hangs); !errors.Is(err, stella.ErrTimeout) || see(hangs).State.Running {
 		t.Errorf("a job that does not end: %v, still runs: %v", err, see(hangs).State.Running)
 	}
 	slow := create("slow", "sleep 2", "no")
 	_, err = y.api.ContainerStart(t.Context(), slow, client.ContainerStartOptions{})
 	y.must(err)
 	began := see(slow).State.StartedAt
-	if err := y.d.runJob(t.Context(), migrate, slow); err != nil || see(slow).State.StartedAt != began {
+	if err := y.d.under(1<<40).runJob(t.Context(), migrate, slow); err != nil || see(slow).State.StartedAt != began {
 		t.Errorf("a job that runs already is waited for, not started again: %v", err)
 	}
 }

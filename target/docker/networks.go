@@ -52,7 +52,7 @@ type liveNetwork struct {
 // ownNetworks lists the networks of this target that are on the engine. Of two
 // for one resource the newer comes first.
 func (d *Docker) ownNetworks(ctx context.Context, h *holdings) ([]liveNetwork, error) {
-	list, err := bounded(ctx, func(ctx context.Context) (client.NetworkListResult, error) {
+	list, err := bounded(ctx, d, func(ctx context.Context) (client.NetworkListResult, error) {
 		return d.api.NetworkList(ctx, client.NetworkListOptions{Filters: d.mine()})
 	})
 	if err != nil {
@@ -100,7 +100,7 @@ func askedOf(labels map[string]string) stella.Resource {
 
 // networkNamed finds a network by its id or its whole name.
 func (d *Docker) networkNamed(ctx context.Context, name string) (n network.Network, there bool, err error) {
-	got, err := bounded(ctx, func(ctx context.Context) (client.NetworkInspectResult, error) {
+	got, err := bounded(ctx, d, func(ctx context.Context) (client.NetworkInspectResult, error) {
 		return d.api.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
 	})
 	if errors.Is(err, stella.ErrNotFound) {
@@ -244,7 +244,7 @@ func (d *Docker) sameNetwork(r stella.Resource, n liveNetwork) bool {
 // putNetwork makes a network as desired. One that is there and differs is made
 // anew, with our containers taken off it and put back on. labels say whose it
 // is and under which order it is made; those of the resource are added.
-func (d *Docker) putNetwork(ctx context.Context, r stella.Resource, labels map[string]string, h *holdings) error {
+func (d hand) putNetwork(ctx context.Context, r stella.Resource, labels map[string]string, h *holdings) error {
 	options, errs := d.compileNetwork(r)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
@@ -277,7 +277,7 @@ func (d *Docker) putNetwork(ctx context.Context, r stella.Resource, labels map[s
 
 // putDefaultNetwork makes the network that services are on that name none,
 // where it is not there.
-func (d *Docker) putDefaultNetwork(ctx context.Context, labels map[string]string, h *holdings) error {
+func (d hand) putDefaultNetwork(ctx context.Context, labels map[string]string, h *holdings) error {
 	r, options, err := d.implicitNetwork(labels)
 	if err != nil {
 		return err
@@ -306,7 +306,7 @@ func (d *Docker) implicitNetwork(labels map[string]string) (stella.Resource, cli
 // leaveNetwork takes away a network that the app says nothing of any more. The
 // one that services are on that name none is made anew, as one of which nothing
 // is asked, with them on it.
-func (d *Docker) leaveNetwork(ctx context.Context, st step, id stella.ResourceID, h *holdings) error {
+func (d hand) leaveNetwork(ctx context.Context, st step, id stella.ResourceID, h *holdings) error {
 	if id != networkPrefix+defaultNetwork || !d.usesDefault(st.set) {
 		return d.removeNetwork(ctx, id, h)
 	}
@@ -340,7 +340,7 @@ func (d *Docker) usesDefault(set desiredSet) bool {
 
 // removeNetwork removes a network, after the services that were on it. One that
 // is not there, or external, is forgotten.
-func (d *Docker) removeNetwork(ctx context.Context, id stella.ResourceID, h *holdings) error {
+func (d hand) removeNetwork(ctx context.Context, id stella.ResourceID, h *holdings) error {
 	all, err := d.ownNetworks(ctx, h)
 	if err != nil {
 		return err
@@ -358,7 +358,7 @@ func (d *Docker) removeNetwork(ctx context.Context, id stella.ResourceID, h *hol
 }
 
 // dropNetwork removes a network with what of ours is still on it taken off.
-func (d *Docker) dropNetwork(ctx context.Context, id stella.ResourceID, n network.Network, h *holdings) error {
+func (d hand) dropNetwork(ctx context.Context, id stella.ResourceID, n network.Network, h *holdings) error {
 	on, err := d.attached(ctx, id, n, h)
 	if err != nil {
 		return err
@@ -374,18 +374,16 @@ func (d *Docker) dropNetwork(ctx context.Context, id stella.ResourceID, n networ
 
 // createNetwork makes a network and returns its id. Two may have one name: of
 // two that are made at once ours goes again.
-func (d *Docker) createNetwork(ctx context.Context, name string, options client.NetworkCreateOptions, h *holdings) (id string, err error) {
-	err = d.effect("network", name, func() error {
-		made, err := bounded(ctx, func(ctx context.Context) (client.NetworkCreateResult, error) {
-			return d.api.NetworkCreate(ctx, name, options)
-		})
+func (d hand) createNetwork(ctx context.Context, name string, options client.NetworkCreateOptions, h *holdings) (id string, err error) {
+	err = d.effect(ctx, "network", name, callTime, func(ctx context.Context) error {
+		made, err := d.api.NetworkCreate(ctx, name, options)
 		id = made.ID
 		return err
 	})
 	if err != nil {
 		return "", fmt.Errorf("create network %s: %w", name, err)
 	}
-	list, err := bounded(ctx, func(ctx context.Context) (client.NetworkListResult, error) {
+	list, err := bounded(ctx, d, func(ctx context.Context) (client.NetworkListResult, error) {
 		return d.api.NetworkList(ctx, client.NetworkListOptions{Filters: make(client.Filters).Add("name", name)})
 	})
 	if err != nil {
@@ -407,11 +405,9 @@ func (d *Docker) createNetwork(ctx context.Context, name string, options client.
 	return id, nil
 }
 
-func (d *Docker) deleteNetwork(ctx context.Context, n network.Network) error {
-	err := d.effect("network-remove", n.Name, func() error {
-		_, err := bounded(ctx, func(ctx context.Context) (client.NetworkRemoveResult, error) {
-			return d.api.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
-		})
+func (d hand) deleteNetwork(ctx context.Context, n network.Network) error {
+	err := d.effect(ctx, "network-remove", n.Name, callTime, func(ctx context.Context) error {
+		_, err := d.api.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
 		return err
 	})
 	if err != nil && !errors.Is(err, stella.ErrNotFound) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
@@ -25,7 +24,7 @@ type attachment struct {
 // attached lists our containers on a network, stopped ones too. It refuses where
 // somebody else's are on it.
 func (d *Docker) attached(ctx context.Context, id stella.ResourceID, n network.Network, h *holdings) ([]attachment, error) {
-	list, err := bounded(ctx, func(ctx context.Context) (client.ContainerListResult, error) {
+	list, err := bounded(ctx, d, func(ctx context.Context) (client.ContainerListResult, error) {
 		return d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("network", n.ID, n.Name)}) // a container that never ran has the name only
 	})
 	if err != nil {
@@ -39,7 +38,7 @@ func (d *Docker) attached(ctx context.Context, id stella.ResourceID, n network.N
 			foreign = append(foreign, name)
 			continue
 		}
-		live, err := bounded(ctx, func(ctx context.Context) (client.ContainerInspectResult, error) {
+		live, err := bounded(ctx, d, func(ctx context.Context) (client.ContainerInspectResult, error) {
 			return d.api.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
 		})
 		if errors.Is(err, stella.ErrNotFound) {
@@ -76,11 +75,9 @@ func endpointOn(c container.InspectResponse, n network.Network) *network.Endpoin
 	}
 }
 
-func (d *Docker) disconnect(ctx context.Context, n network.Network, a attachment) error {
-	err := d.effect("disconnect", a.name+" "+n.Name, func() error {
-		_, err := bounded(ctx, func(ctx context.Context) (client.NetworkDisconnectResult, error) {
-			return d.api.NetworkDisconnect(ctx, n.ID, client.NetworkDisconnectOptions{Container: a.id, Force: true})
-		})
+func (d hand) disconnect(ctx context.Context, n network.Network, a attachment) error {
+	err := d.effect(ctx, "disconnect", a.name+" "+n.Name, callTime, func(ctx context.Context) error {
+		_, err := d.api.NetworkDisconnect(ctx, n.ID, client.NetworkDisconnectOptions{Container: a.id, Force: true})
 		return err
 	})
 	if err != nil && !errors.Is(err, stella.ErrNotFound) && !isNotConnected(err) {
@@ -95,11 +92,9 @@ func isNotConnected(err error) bool {
 	return strings.Contains(err.Error(), "is not connected to")
 }
 
-func (d *Docker) connect(ctx context.Context, networkID, name string, a attachment) error {
-	err := d.effect("connect", a.name+" "+name, func() error {
-		_, err := bounded(ctx, func(ctx context.Context) (client.NetworkConnectResult, error) {
-			return d.api.NetworkConnect(ctx, networkID, client.NetworkConnectOptions{Container: a.id, EndpointConfig: a.endpoint})
-		})
+func (d hand) connect(ctx context.Context, networkID, name string, a attachment) error {
+	err := d.effect(ctx, "connect", a.name+" "+name, callTime, func(ctx context.Context) error {
+		_, err := d.api.NetworkConnect(ctx, networkID, client.NetworkConnectOptions{Container: a.id, EndpointConfig: a.endpoint})
 		return err
 	})
 	if err != nil && !errors.Is(err, stella.ErrNotFound) {
@@ -111,7 +106,7 @@ func (d *Docker) connect(ctx context.Context, networkID, name string, a attachme
 // replaceNetwork makes a network anew. A crash in the middle leaves containers
 // of ours off it, which shows as a difference of theirs. Where the new one can
 // not be made, the old one is put back.
-func (d *Docker) replaceNetwork(ctx context.Context, id stella.ResourceID, old liveNetwork, name string, options client.NetworkCreateOptions, h *holdings) error {
+func (d hand) replaceNetwork(ctx context.Context, id stella.ResourceID, old liveNetwork, name string, options client.NetworkCreateOptions, h *holdings) error {
 	on, err := d.attached(ctx, id, old.network, h)
 	if err != nil {
 		return err
@@ -135,7 +130,7 @@ func (d *Docker) replaceNetwork(ctx context.Context, id stella.ResourceID, old l
 // reconnect puts containers on a network. One that had an address of its own
 // which the network does not have any more gets another one: it differs then
 // from what was asked for it, and is seen to.
-func (d *Docker) reconnect(ctx context.Context, networkID, name string, on []attachment, pools *network.IPAM) error {
+func (d hand) reconnect(ctx context.Context, networkID, name string, on []attachment, pools *network.IPAM) error {
 	var all []error
 	for _, a := range on {
 		if c := a.endpoint.IPAMConfig; c != nil && (c.IPv4Address.IsValid() && !poolOf(pools, c.IPv4Address) || c.IPv6Address.IsValid() && !poolOf(pools, c.IPv6Address)) {
@@ -149,10 +144,8 @@ func (d *Docker) reconnect(ctx context.Context, networkID, name string, on []att
 }
 
 // putBack makes a network as it was.
-func (d *Docker) putBack(ctx context.Context, n network.Network, on []attachment, h *holdings) error {
-	const patience = 30 * time.Second
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
+func (d hand) putBack(ctx context.Context, n network.Network, on []attachment, h *holdings) error {
+	ctx = context.WithoutCancel(ctx)
 	o := client.NetworkCreateOptions{
 		Driver: n.Driver, Options: n.Options, Labels: n.Labels, Internal: n.Internal, Attachable: n.Attachable, IPAM: &n.IPAM,
 		EnableIPv6: &n.EnableIPv6,

@@ -101,15 +101,15 @@ func TestEveryFieldOfANetworkIsCarriedOutAndReadBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			y := newYard(t, dockertest.Engine(t), "nets-"+strings.Map(letters, name))
 			r, h := net1(test.fields), &holdings{}
-			y.must(y.d.putNetwork(t.Context(), r, nil, h))
-			defer func() { y.must(y.d.removeNetwork(t.Context(), r.ID, h)) }()
+			y.must(y.d.under(1<<40).putNetwork(t.Context(), r, nil, h))
+			defer func() { y.must(y.d.under(1<<40).removeNetwork(t.Context(), r.ID, h)) }()
 			if got := y.differences(r, h); len(got) > 0 {
 				t.Fatalf("at once differs: %v", got)
 			}
 			all, err := y.d.ownNetworks(t.Context(), h)
 			y.must(err)
 			before := all[0].network.ID
-			y.must(y.d.putNetwork(t.Context(), r, nil, h))
+			y.must(y.d.under(1<<40).putNetwork(t.Context(), r, nil, h))
 			if all, err = y.d.ownNetworks(t.Context(), h); err != nil || all[0].network.ID != before {
 				t.Errorf("a network as desired was made anew: %v", err)
 			}
@@ -123,7 +123,7 @@ func TestEveryFieldOfANetworkIsCarriedOutAndReadBack(t *testing.T) {
 			if diff := cmp.Diff(test.want, y.differences(r, h)); diff != "" {
 				t.Errorf("changed by hand (-want +got)\n%s", diff)
 			}
-			y.must(y.d.putNetwork(t.Context(), r, nil, h))
+			y.must(y.d.under(1<<40).putNetwork(t.Context(), r, nil, h))
 			if got := y.differences(r, h); len(got) > 0 {
 				t.Errorf("put again it differs: %v", got)
 			}
@@ -145,7 +145,7 @@ func TestAChangedNetworkTakesItsContainersAlong(t *testing.T) {
 	t.Parallel()
 	y := newYard(t, dockertest.Engine(t), "netmove")
 	r, h := net1(map[string]any{"ipam": map[string]any{"config": []any{map[string]any{"subnet": "10.211.0.0/24"}}}}), &holdings{}
-	y.must(y.d.putNetwork(t.Context(), r, nil, h))
+	y.must(y.d.under(1<<40).putNetwork(t.Context(), r, nil, h))
 	name := y.d.nameOnEngine(r)
 	on := func(who string, labels map[string]string, e *network.EndpointSettings) string {
 		made, err := y.api.ContainerCreate(t.Context(), client.ContainerCreateOptions{
@@ -153,7 +153,7 @@ func TestAChangedNetworkTakesItsContainersAlong(t *testing.T) {
 			NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{name: e}},
 		})
 		y.must(err)
-		t.Cleanup(func() { _ = y.d.discard(t.Context(), made.ID, who) })
+		t.Cleanup(func() { _ = y.d.under(1<<40).discard(t.Context(), made.ID, who) })
 		return made.ID
 	}
 	start := func(id string) {
@@ -170,7 +170,7 @@ func TestAChangedNetworkTakesItsContainersAlong(t *testing.T) {
 	changed := net1(map[string]any{"ipam": map[string]any{"config": []any{map[string]any{"subnet": "10.212.0.0/24"}}}})
 	before := y.networkID(name)
 	errs := y.d.checkNetworks(t.Context(), stella.State{Resources: []stella.Resource{changed}}, h)
-	err := y.d.putNetwork(t.Context(), changed, nil, h)
+	err := y.d.under(1<<40).putNetwork(t.Context(), changed, nil, h)
 	for _, err := range append(errs, err) {
 		if !errors.Is(err, stella.ErrRefused) || !strings.Contains(err.Error(), "netmove-alien") || stella.Hint(err) == "" {
 			t.Errorf("with a foreign container on it: %v", err)
@@ -182,7 +182,7 @@ func TestAChangedNetworkTakesItsContainersAlong(t *testing.T) {
 	_, err = y.api.ContainerRemove(t.Context(), alien, client.ContainerRemoveOptions{Force: true})
 	y.must(err)
 
-	y.must(y.d.putNetwork(t.Context(), changed, nil, h))
+	y.must(y.d.under(1<<40).putNetwork(t.Context(), changed, nil, h))
 	if got := y.differences(changed, h); len(got) > 0 {
 		t.Errorf("the changed network differs: %v", got)
 	}
@@ -205,16 +205,16 @@ func TestNamesOfNetworksThatAreTaken(t *testing.T) {
 	_, err := y.api.NetworkCreate(t.Context(), "nettaken_front", client.NetworkCreateOptions{})
 	y.must(err)
 	r := net1(nil)
-	if err := y.d.putNetwork(t.Context(), r, nil, h); !errors.Is(err, stella.ErrRefused) || !strings.Contains(stella.Hint(err), "stella adopt prod") {
+	if err := y.d.under(1<<40).putNetwork(t.Context(), r, nil, h); !errors.Is(err, stella.ErrRefused) || !strings.Contains(stella.Hint(err), "stella adopt prod") {
 		t.Errorf("a taken name: %v, hint %q", err, stella.Hint(err))
 	}
 	ext := stella.Resource{ID: "network/front", Fields: map[string]any{"name": "nettaken_front", "external": true}}
-	y.must(y.d.putNetwork(t.Context(), ext, nil, h))
+	y.must(y.d.under(1<<40).putNetwork(t.Context(), ext, nil, h))
 	if got := y.differences(ext, h); len(got) > 0 {
 		t.Errorf("an external network differs: %v", got)
 	}
 	before := y.networkID("nettaken_front")
-	y.must(y.d.removeNetwork(t.Context(), ext.ID, h))
+	y.must(y.d.under(1<<40).removeNetwork(t.Context(), ext.ID, h))
 	if y.networkID("nettaken_front") != before || len(h.Unlabelled) > 0 {
 		t.Error("an external network was removed, or is remembered")
 	}
@@ -222,8 +222,8 @@ func TestNamesOfNetworksThatAreTaken(t *testing.T) {
 	if errs := y.d.checkNetworks(t.Context(), stella.State{Resources: []stella.Resource{missing}}, h); len(errs) != 1 || !errors.Is(errs[0], stella.ErrRefused) {
 		t.Errorf("an external network that is not there: %v", errs)
 	}
-	y.must(y.d.putDefaultNetwork(t.Context(), nil, h))
-	y.must(y.d.putDefaultNetwork(t.Context(), nil, h))
+	y.must(y.d.under(1<<40).putDefaultNetwork(t.Context(), nil, h))
+	y.must(y.d.under(1<<40).putDefaultNetwork(t.Context(), nil, h))
 	live, notes, err := y.d.observeNetworks(t.Context(), h)
 	if len(live)+len(notes) > 0 || err != nil || y.networkID("nettaken_default") == "" {
 		t.Errorf("the implicit network is a resource: %v, %v, %v", live, notes, err)

@@ -285,6 +285,10 @@ func (d *Docker) liveService(ctx context.Context, v *view, name string) (liveSer
 		return s, nil
 	}
 	judge(&s, b.live, v.ledger.Record.Stopped)
+	if s.component.State == stella.RunExited && v.services[name].next != nil {
+		// It ended because its successor was to take over, not because it was done.
+		s.present, s.component.Detail = false, safe.Clip(detail(*b.live), 500)
+	}
 	asked, err := v.asked(b)
 	if err == nil {
 		s.component.Desired, _ = asked["image"].(string)

@@ -27,7 +27,7 @@ func TestAPortThatIsTakenIsFoundBeforehand(t *testing.T) {
 			HostConfig: &container.HostConfig{PortBindings: network.PortMap{network.MustParsePort("80/tcp"): {{}}}},
 		})
 		y.must(err)
-		t.Cleanup(func() { _ = y.d.discard(t.Context(), made.ID, name) })
+		t.Cleanup(func() { _ = y.d.under(1<<40).discard(t.Context(), made.ID, name) })
 		_, err = y.api.ContainerStart(t.Context(), made.ID, client.ContainerStartOptions{})
 		y.must(err)
 		live, err := y.api.ContainerInspect(t.Context(), made.ID, client.ContainerInspectOptions{})

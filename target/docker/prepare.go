@@ -41,7 +41,7 @@ func (d *Docker) Prepare(ctx context.Context, desired stella.State, fence int64)
 		return err
 	}
 	d.images.forget()
-	if err := d.fetchAll(ctx, set.services); err != nil {
+	if err := d.under(fence).fetchAll(ctx, set.services); err != nil {
 		return err
 	}
 	return d.checkHealthWaits(ctx, set)
@@ -115,7 +115,7 @@ func (d *Docker) checkNames(everybody []container.Summary, inv *inventory, set d
 }
 
 // fetchAll pulls what is not there, several at a time.
-func (d *Docker) fetchAll(ctx context.Context, services []service) error {
+func (d hand) fetchAll(ctx context.Context, services []service) error {
 	const atATime = 3
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atATime)
@@ -136,12 +136,12 @@ func (d *Docker) fetchAll(ctx context.Context, services []service) error {
 }
 
 // fetch makes sure that the engine has an image, by its digest.
-func (d *Docker) fetch(ctx context.Context, a stella.Artifact) error {
+func (d hand) fetch(ctx context.Context, a stella.Artifact) error {
 	_, found, err := d.has(ctx, a)
 	if found || err != nil {
 		return err
 	}
-	if err = d.effect("pull", byDigest(a), func() error { return d.pull(ctx, a) }); err != nil {
+	if err = d.effect(ctx, "pull", byDigest(a), pullTime, func(ctx context.Context) error { return d.pull(ctx, a) }); err != nil {
 		return err
 	}
 	_, found, err = d.has(ctx, a)
@@ -153,7 +153,7 @@ func (d *Docker) fetch(ctx context.Context, a stella.Artifact) error {
 
 // pull has the engine pull an image. It may take as long as it gets on.
 func (d *Docker) pull(ctx context.Context, a stella.Artifact) (err error) {
-	const silence = time.Minute
+	silence := d.patience(time.Minute)
 	auth := ""
 	if d.cfg.Credentials != nil {
 		if auth, err = d.cfg.Credentials.EngineAuth(ctx, a); err != nil {

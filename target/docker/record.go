@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
 
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
@@ -172,8 +172,8 @@ func (d *Docker) readLedger(ctx context.Context) (ledger, int64, error) {
 	return l, l.fence(list), nil
 }
 
-// gate refuses to go on once somebody with a higher fence was there. It is
-// passed before every effect.
+// gate refuses to go on once somebody with a higher fence was there. Every effect
+// passes it.
 func (d *Docker) gate(ctx context.Context, fence int64) error {
 	_, seen, err := d.readLedger(ctx)
 	if err != nil {
@@ -231,8 +231,8 @@ func (d *Docker) tryRecord(ctx context.Context, fence int64, change func(*record
 	r.SchemaVersion, r.Environment, r.Target, r.Machine, r.Fence = 1, d.cfg.Environment, d.cfg.Name, d.machine, fence
 	change(&r)
 	revision := l.highest() + 1
-	id, err := d.putRecord(ctx, revision, r)
-	if cerrdefs.IsConflict(err) {
+	id, err := d.under(fence).putRecord(ctx, revision, r)
+	if errors.Is(err, stella.ErrConflict) {
 		return false, nil
 	}
 	if err != nil {
@@ -245,13 +245,13 @@ func (d *Docker) tryRecord(ctx context.Context, fence int64, change func(*record
 		return false, err
 	}
 	if now.highest() > revision {
-		return false, d.removeContainer(ctx, id, d.recordPrefix()+strconv.FormatInt(revision, 10))
+		return false, d.under(fence).removeContainer(ctx, id, d.recordPrefix()+strconv.FormatInt(revision, 10))
 	}
 	for _, old := range now.found {
 		if old.id == id {
 			continue
 		}
-		if err := d.removeContainer(ctx, old.id, old.name); err != nil {
+		if err := d.under(fence).removeContainer(ctx, old.id, old.name); err != nil {
 			return false, fmt.Errorf("remove the old record of %s: %w", d.cfg.Name, err)
 		}
 	}
@@ -259,7 +259,7 @@ func (d *Docker) tryRecord(ctx context.Context, fence int64, change func(*record
 }
 
 // putRecord makes the container of a record.
-func (d *Docker) putRecord(ctx context.Context, revision int64, r record) (id string, err error) {
+func (d hand) putRecord(ctx context.Context, revision int64, r record) (id string, err error) {
 	labels := d.identity()
 	if labels[labelRecord], err = seal(revision, r); err != nil {
 		return "", err
@@ -273,16 +273,14 @@ func (d *Docker) putRecord(ctx context.Context, revision int64, r record) (id st
 		HostConfig: &container.HostConfig{NetworkMode: "none"},
 	}
 	create := func() error {
-		return d.effect("record", options.Name, func() error {
-			ctx, cancel := d.within(ctx, callTime)
-			defer cancel()
+		return d.effect(ctx, "record", options.Name, callTime, func(ctx context.Context) error {
 			res, err := d.api.ContainerCreate(ctx, options)
 			id = res.ID
 			return err
 		})
 	}
 	err = create()
-	if cerrdefs.IsNotFound(err) {
+	if errors.Is(err, stella.ErrNotFound) {
 		if err = d.importRecordImage(ctx); err == nil {
 			err = create()
 		}
@@ -290,10 +288,8 @@ func (d *Docker) putRecord(ctx context.Context, revision int64, r record) (id st
 	return id, err
 }
 
-func (d *Docker) importRecordImage(ctx context.Context) error {
-	return d.effect("import", recordImage, func() (err error) {
-		ctx, cancel := d.within(ctx, callTime)
-		defer cancel()
+func (d hand) importRecordImage(ctx context.Context) error {
+	return d.effect(ctx, "import", recordImage, callTime, func(ctx context.Context) (err error) {
 		empty := bytes.NewReader(make([]byte, 1024)) // the end of an archive
 		res, err := d.api.ImageImport(ctx, client.ImageImportSource{Source: empty, SourceName: "-"}, "stella/record", client.ImageImportOptions{Tag: "1", Changes: []string{"LABEL " + labelRecordImage + "=1"}})
 		if err != nil {

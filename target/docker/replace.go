@@ -27,9 +27,12 @@ import (
 //	new's policy: as asked   new         -       old        missing: started
 //	start new                new runs    -       old        running
 //
+// One that ended with success counts as completed elsewhere, and as missing here:
+// while a .next is there it ended because it was told to.
+//
 // The old one's policy is set to "no" since an engine that starts again starts
 // what is to run always. A kept one that comes back is renamed .next first, and
-// goes the same way.
+// goes the same way, but that it is started before it gets its name.
 type replacement struct {
 	step
 	service
@@ -115,7 +118,7 @@ func (r *replacement) differences(ctx context.Context, b *box) ([]stella.Change,
 func (r *replacement) straighten(ctx context.Context) error {
 	b := r.boxes.current
 	if b.live.State.Paused {
-		if err := r.do(ctx, "unpause", b.name, func() error {
+		if err := r.do(ctx, "unpause", b.name, callTime, func(ctx context.Context) error {
 			_, err := r.d.api.ContainerUnpause(ctx, b.ID, client.ContainerUnpauseOptions{})
 			return err
 		}); err != nil {
@@ -136,6 +139,9 @@ func (r *replacement) straighten(ctx context.Context) error {
 	var l liveService
 	judge(&l, b.live, r.inv.ledger.Record.Stopped)
 	ended := l.component.State == stella.RunExited
+	if ended && r.boxes.next != nil {
+		l.present = false // see liveService
+	}
 	if l.present && (!ended || meantToEnd(r.resource.Fields, r.set.awaits(r.name))) && !r.inv.strandedIn(b, hostsOf(r.resource)) {
 		return nil
 	}
@@ -185,11 +191,18 @@ func (r *replacement) replace(ctx context.Context) error {
 			return err
 		}
 	}
+	if reused && !first {
+		// It ran before. In its place and not started it would count as one that
+		// has completed, where it ended with success.
+		if next, err = r.startOrRemake(ctx, next, true); err != nil {
+			return err
+		}
+	}
 	if err := r.rename(ctx, next, r.called); err != nil {
 		return err
 	}
-	if !first {
-		if _, err := r.startOrRemake(ctx, next, reused); err != nil {
+	if !reused && !first {
+		if err := r.start(ctx, next); err != nil {
 			return err
 		}
 	}
@@ -237,9 +250,7 @@ func (r *replacement) rename(ctx context.Context, b *box, name string) error {
 	if b.name == name {
 		return nil
 	}
-	err := r.do(ctx, "rename", b.name+" "+name, func() error {
-		ctx, cancel := r.d.within(ctx, callTime)
-		defer cancel()
+	err := r.do(ctx, "rename", b.name+" "+name, callTime, func(ctx context.Context) error {
 		_, err := r.d.api.ContainerRename(ctx, b.ID, client.ContainerRenameOptions{NewName: name})
 		return err
 	})
@@ -256,9 +267,7 @@ func (r *replacement) start(ctx context.Context, b *box) error {
 		if policy.Name == "" {
 			policy.Name = container.RestartPolicyDisabled
 		}
-		err := r.do(ctx, "update", b.name, func() error {
-			ctx, cancel := r.d.within(ctx, callTime)
-			defer cancel()
+		err := r.do(ctx, "update", b.name, callTime, func(ctx context.Context) error {
 			_, err := r.d.api.ContainerUpdate(ctx, b.ID, client.ContainerUpdateOptions{RestartPolicy: &policy})
 			return err
 		})
@@ -269,9 +278,7 @@ func (r *replacement) start(ctx context.Context, b *box) error {
 	if err := r.vacate(ctx); err != nil {
 		return err
 	}
-	return r.do(ctx, "start", b.name, func() error {
-		ctx, cancel := r.d.within(ctx, startTime)
-		defer cancel()
+	return r.do(ctx, "start", b.name, startTime, func(ctx context.Context) error {
 		_, err := r.d.api.ContainerStart(ctx, b.ID, client.ContainerStartOptions{})
 		return startFault(err)
 	})

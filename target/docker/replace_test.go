@@ -366,7 +366,7 @@ func TestALabelThatWasChangedIsADifference(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	one := s.service(t, "web", "1", asJSON{"labels": asJSON{"team": "shop"}})
-	must(t, s.fetch(t.Context(), s.image(t, "2")))
+	must(t, s.under(1<<40).fetch(t.Context(), s.image(t, "2")))
 	s.deploy(t, 1, one)
 	two := one
 	two.Fields = maps.Clone(one.Fields)

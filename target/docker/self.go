@@ -11,9 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/safe"
@@ -172,17 +170,14 @@ func (d *Docker) spare(ctx context.Context, me self, what string, ids ...string)
 		return nil
 	}
 	for _, id := range ids {
-		c, err := d.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
-		if cerrdefs.IsNotFound(err) {
-			continue
-		}
+		c, err := d.inspect(ctx, id)
 		if err != nil {
-			return fmt.Errorf("look whether container %s is our own: %w", safe.Clip(id, 12), fault(err))
+			return fmt.Errorf("look whether container %s is our own: %w", safe.Clip(id, 12), err)
 		}
-		if !me.is(&c.Container) {
+		if c == nil || !me.is(c) {
 			continue
 		}
-		name := safe.Line(strings.TrimPrefix(c.Container.Name, "/"))
+		name := safe.Line(strings.TrimPrefix(c.Name, "/"))
 		err = fmt.Errorf("%s: %w: stella runs in the container %s, or in its network, and does not end itself", what, stella.ErrRefused, name)
 		return stella.WithHint(err, fmt.Sprintf("stop that daemon, then run 'stella reconcile %s --apply here' on the engine's machine", d.cfg.Environment))
 	}

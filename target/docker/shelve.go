@@ -28,18 +28,14 @@ func (d *Docker) shelve(ctx context.Context, st step, b *box, name string) error
 	if err := d.stopBox(ctx, st, b); err != nil {
 		return err
 	}
-	err := st.do(ctx, "update", b.name, func() error {
-		ctx, cancel := d.within(ctx, callTime)
-		defer cancel()
+	err := st.do(ctx, "update", b.name, callTime, func(ctx context.Context) error {
 		_, err := d.api.ContainerUpdate(ctx, b.ID, client.ContainerUpdateOptions{RestartPolicy: &container.RestartPolicy{Name: container.RestartPolicyDisabled}})
 		return gone(err)
 	})
 	if err != nil || b.name == name {
 		return err
 	}
-	return st.do(ctx, "rename", b.name+" "+name, func() error {
-		ctx, cancel := d.within(ctx, callTime)
-		defer cancel()
+	return st.do(ctx, "rename", b.name+" "+name, callTime, func(ctx context.Context) error {
 		_, err := d.api.ContainerRename(ctx, b.ID, client.ContainerRenameOptions{NewName: name})
 		if err == nil {
 			b.name = name
@@ -62,16 +58,19 @@ func (d *Docker) stopBox(ctx context.Context, st step, b *box) error {
 	if !b.runs() {
 		return nil
 	}
-	grace := 10 * time.Second // the engine's own
-	if b.live != nil && b.live.Config != nil && b.live.Config.StopTimeout != nil {
-		grace = time.Duration(*b.live.Config.StopTimeout) * time.Second
-	}
-	return st.do(ctx, "stop", b.name, func() error {
-		ctx, cancel := d.within(ctx, grace+startTime)
-		defer cancel()
+	return st.do(ctx, "stop", b.name, graceOf(b.live)+startTime, func(ctx context.Context) error {
 		_, err := d.api.ContainerStop(ctx, b.ID, client.ContainerStopOptions{})
 		return gone(err)
 	})
+}
+
+// graceOf is how long a container has to end by itself; the engine's own 10
+// seconds where it does not say, or nothing is known of it.
+func graceOf(live *container.InspectResponse) time.Duration {
+	if live == nil || live.Config == nil || live.Config.StopTimeout == nil {
+		return 10 * time.Second
+	}
+	return time.Duration(*live.Config.StopTimeout) * time.Second
 }
 
 // removeService takes a service away. Its container is kept for as long as the

@@ -24,7 +24,7 @@ func (d *Docker) Stop(ctx context.Context, fence int64) error {
 
 // begin raises the fence for what is no order.
 func (d *Docker) begin(ctx context.Context, fence int64) (step, *inventory, error) {
-	st := step{d: d, order: stella.Order{Fence: fence}}
+	st := step{d: d.under(fence), order: stella.Order{Fence: fence}}
 	if err := d.checkEngine(ctx); err != nil {
 		return st, nil, err
 	}
@@ -84,19 +84,16 @@ func (d *Docker) Remove(ctx context.Context, fence int64) error {
 			return err
 		}
 	}
-	if err := d.gate(ctx, fence); err != nil {
+	if err := st.d.sweepFiles(ctx); err != nil {
 		return err
 	}
-	if err := d.sweepFiles(ctx); err != nil {
-		return err
-	}
-	if err := d.withHoldings(ctx, st, func(h *holdings) error { return d.removeStorage(ctx, h) }); err != nil {
+	if err := d.withHoldings(ctx, st, func(h *holdings) error { return st.d.removeStorage(ctx, h) }); err != nil {
 		return err
 	}
 	return d.writeRecord(ctx, fence, func(r *record) { r.Sticker, r.Stopped, r.Adopted = nil, false, nil })
 }
 
-func (d *Docker) removeStorage(ctx context.Context, h *holdings) error {
+func (d hand) removeStorage(ctx context.Context, h *holdings) error {
 	networks, _, err := d.observeNetworks(ctx, h)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ type liveVolume struct {
 // ownVolumes lists the volumes of this target that are on the engine, those out
 // of use too, but for those that hold files of a container.
 func (d *Docker) ownVolumes(ctx context.Context, h *holdings) ([]liveVolume, error) {
-	list, err := bounded(ctx, func(ctx context.Context) (client.VolumeListResult, error) {
+	list, err := bounded(ctx, d, func(ctx context.Context) (client.VolumeListResult, error) {
 		return d.api.VolumeList(ctx, client.VolumeListOptions{Filters: d.mine()})
 	})
 	if err != nil {
@@ -56,7 +56,7 @@ func (d *Docker) ownVolumes(ctx context.Context, h *holdings) ([]liveVolume, err
 }
 
 func (d *Docker) volumeNamed(ctx context.Context, name string) (v volume.Volume, there bool, err error) {
-	got, err := bounded(ctx, func(ctx context.Context) (client.VolumeInspectResult, error) {
+	got, err := bounded(ctx, d, func(ctx context.Context) (client.VolumeInspectResult, error) {
 		return d.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
 	})
 	if errors.Is(err, stella.ErrNotFound) {
@@ -190,7 +190,7 @@ func (d *Docker) volumeFor(ctx context.Context, r stella.Resource, h *holdings) 
 
 // putVolume makes a volume, or takes one back into use. One that had another
 // name before is out of use then, with its data.
-func (d *Docker) putVolume(ctx context.Context, r stella.Resource, labels map[string]string, h *holdings) error {
+func (d hand) putVolume(ctx context.Context, r stella.Resource, labels map[string]string, h *holdings) error {
 	options, errs := d.compileVolume(r)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
@@ -225,10 +225,10 @@ func (d *Docker) putVolume(ctx context.Context, r stella.Resource, labels map[st
 
 // createVolume makes a volume. An engine answers with one that is there already:
 // the labels tell whose it is.
-func (d *Docker) createVolume(ctx context.Context, id stella.ResourceID, o client.VolumeCreateOptions) error {
+func (d hand) createVolume(ctx context.Context, id stella.ResourceID, o client.VolumeCreateOptions) error {
 	var made client.VolumeCreateResult
-	err := d.effect("volume", o.Name, func() (err error) {
-		made, err = bounded(ctx, func(ctx context.Context) (client.VolumeCreateResult, error) { return d.api.VolumeCreate(ctx, o) })
+	err := d.effect(ctx, "volume", o.Name, callTime, func(ctx context.Context) (err error) {
+		made, err = d.api.VolumeCreate(ctx, o)
 		return err
 	})
 	if err != nil {

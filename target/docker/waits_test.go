@@ -23,7 +23,7 @@ func TestAWaitForWhatNeverEndsEndsWithTheOrder(t *testing.T) {
 	for _, want := range []error{stella.ErrTimeout, gone} {
 		ctx, end := context.WithCancelCause(t.Context())
 		late, cancel := ctx, context.CancelFunc(func() {})
-		if want == gone {
+		if errors.Is(want, gone) {
 			s.trip = func(effect string, done bool) error {
 				if effect == "create "+s.nameFor("web", nil)+suffixNext && done {
 					end(gone)
