@@ -108,3 +108,10 @@ func (d *Daemon) Serve(testing.TB, string, ...string) *Daemon { return d }
 
 // Compose returns nothing.
 func (*Daemon) Compose(testing.TB, string, ...string) string { return "" }
+
+// Small skips the test.
+func Small(t testing.TB, _ int64) *Daemon {
+	t.Helper()
+	skip(t)
+	return nil
+}
