@@ -40,8 +40,8 @@ const (
 var errTimeUp = errors.New("the time for verification is up")
 
 // Verify asks everything in rounds until all is healthy and has stayed so for
-// StableFor, and returns the last round's results: first the checks', then the
-// Probe's. A failure, or an Instance that changed, starts the stable time
+// StableFor, and returns the last whole round's results: first the checks', then
+// the Probe's. A failure, or an Instance that changed, starts the stable time
 // again. Each round is given to report, which may be nil and must not modify
 // it.
 //
@@ -58,8 +58,13 @@ func (r *Runner) Verify(ctx context.Context, v Verify, report func([]Result)) ([
 	rounds, cancel := context.WithTimeoutCause(ctx, v.Timeout, errTimeUp)
 	defer cancel()
 	var s stable
+	var whole []Result // the last round that was not cut off
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		results := r.round(rounds, v)
+		if rounds.Err() != nil && whole != nil && len(failures(results)) > 0 {
+			return whole, verifyError(ctx, whole, v) // what was cut off tells of the cut alone
+		}
+		whole = results
 		if report != nil {
 			report(results)
 		}

@@ -89,6 +89,25 @@ func TestVerifyNoticesThatAComponentWasReplaced(t *testing.T) {
 	})
 }
 
+// TestVerifyNamesWhatWasSeenBeforeTheTimeWasUp has the time end in the middle of a
+// look: why that one failed is nobody's trouble.
+func TestVerifyNamesWhatWasSeenBeforeTheTimeWasUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		probe := func(ctx context.Context) []health.Result {
+			select {
+			case <-ctx.Done():
+				return []health.Result{{Name: "db", Error: "the look was cut off"}}
+			case <-time.After(7 * time.Second):
+				return []health.Result{{Name: "web", Error: "exited with 1"}}
+			}
+		}
+		results, err := world(time.Now()).Verify(t.Context(), health.Verify{Timeout: time.Minute, Probe: probe}, nil)
+		if got := message(err); got != "unhealthy after 1m0s: web: exited with 1" || len(results) != 1 || results[0].Name != "web" {
+			t.Errorf("%v, %v", err, results)
+		}
+	})
+}
+
 func TestVerifyAsksTheProbeEachRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rounds := 0
