@@ -1,8 +1,10 @@
 package configrepo
 
 import (
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/stella-ops/stella/internal/safe"
 )
@@ -138,6 +140,43 @@ func foreign(fields map[string]any) []demand {
 	logging, _ := fields["logging"].(map[string]any)
 	if driver := text(logging["driver"]); driver != "" && !slices.Contains(usualLogging(), driver) {
 		all = append(all, demand{what: "logs to a driver that is a plugin", needs: AllowPlugins, keys: []string{"logging", "driver"}})
+	}
+	return all
+}
+
+// containerName is what engines take for one; see
+// https://github.com/moby/moby/blob/master/daemon/names/names.go.
+var containerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// names returns what a service may not be called, or call its variables.
+func names(fields map[string]any) []demand {
+	var all []demand
+	switch name := text(fields["container_name"]); {
+	case name == "":
+	case strings.HasPrefix(name, "stella."):
+		all = append(all, demand{what: "has a name by which Stella knows its own", fix: "choose one that does not begin with 'stella.'", keys: []string{"container_name"}})
+	case !containerName.MatchString(name):
+		all = append(all, demand{what: "is no name for a container: " + safe.Clip(name, 60), fix: "use letters, digits, '_', '.' and '-'", keys: []string{"container_name"}})
+	}
+	for _, variable := range namesIn(fields["environment"]) {
+		if name, _, _ := strings.Cut(variable, "="); strings.ContainsFunc(name, unicode.IsControl) {
+			all = append(all, demand{what: "has control characters in the name of a variable: " + safe.Clip(name, 60), fix: "remove them", keys: []string{"environment"}})
+		}
+	}
+	return all
+}
+
+// logs returns what the place where a service logs to asks for: a socket of the
+// machine is a path of it, however it is written.
+func (p policy) logs(fields map[string]any) []demand {
+	logging, _ := fields["logging"].(map[string]any)
+	options, _ := logging["options"].(map[string]any)
+	var all []demand
+	for _, option := range sortedKeys(options) {
+		scheme, at, ok := strings.Cut(text(options[option]), "://")
+		if ok && strings.HasPrefix(strings.ToLower(scheme), "unix") {
+			all = append(all, p.bind(at, "logging", "options", option)...)
+		}
 	}
 	return all
 }

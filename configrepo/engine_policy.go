@@ -106,7 +106,7 @@ func (m *model) topProblem(section, name, what, fix string, keys ...string) Prob
 
 // service returns everything that a service asks for and that may be denied.
 func (p policy) service(fields map[string]any) []demand {
-	all := slices.Concat(namespaces(fields), privileges(fields), devices(fields), foreign(fields), ownLabels(fields["labels"]))
+	all := slices.Concat(namespaces(fields), privileges(fields), devices(fields), foreign(fields), names(fields), ownLabels(fields["labels"]), p.logs(fields))
 	for _, one := range entries(fields["volumes"]) {
 		all = append(all, p.mount(one)...)
 	}
@@ -251,21 +251,21 @@ func (p policy) network(fields map[string]any) []demand {
 // ownLabels keeps from the app the labels by which Stella and Compose know what
 // is theirs.
 func ownLabels(labels any) []demand {
-	var names []string
-	switch labels := labels.(type) {
-	case map[string]any:
-		names = sortedKeys(labels)
-	case []any:
-		for _, one := range labels {
-			names = append(names, text(one))
-		}
-	}
-	for _, name := range names {
+	for _, name := range namesIn(labels) {
 		if strings.HasPrefix(name, "stella.") || strings.HasPrefix(name, "com.docker.compose.") {
 			return []demand{{what: "has a label by which Stella or Compose knows its own", fix: "rename the label", keys: []string{"labels"}}}
 		}
 	}
 	return nil
+}
+
+// namesIn returns the names of a mapping, or what a list has in its place, values
+// and all.
+func namesIn(v any) []string {
+	if mapping, ok := v.(map[string]any); ok {
+		return sortedKeys(mapping)
+	}
+	return textsOf(v)
 }
 
 func text(v any) string { s, _ := v.(string); return s }

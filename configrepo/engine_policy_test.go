@@ -79,8 +79,14 @@ func hostile() map[string]string {
 		"runtime: sysbox":                                                              "runtime",
 		"cgroup_parent: /":                                                             "runtime",
 		"logging: {driver: evil}":                                                      "plugins",
-		"labels: {stella.environment: other}":                                          "",
-		"labels: [\"com.docker.compose.project=other\"]":                               "",
+		"container_name: stella.shop.prod.web-1.7":                                     "",
+		"container_name: \"a\\e[2Jb\"":                                                 "",
+		"environment: {\"A\\e[2J\": x}":                                                "",
+		"environment: [\"A\\e[2J=x\"]":                                                 "",
+		"logging: {driver: syslog, options: {syslog-address: \"unixgram:///run/docker.sock\"}}": "engineSocket",
+		"logging: {driver: fluentd, options: {fluentd-address: \"unix:///etc/x\"}}":             "+/etc",
+		"labels: {stella.environment: other}":                                                   "",
+		"labels: [\"com.docker.compose.project=other\"]":                                        "",
 	}
 }
 

@@ -52,7 +52,7 @@ func Compute(s Situation) Plan {
 			p.Targets = append(p.Targets, t)
 		}
 	}
-	p.Hash = p.hash()
+	p.Hash = p.hash(s.Environment)
 	return p
 }
 
@@ -191,14 +191,19 @@ func shortImage(v any) string {
 
 // hash identifies what the plan would do, and nothing else: neither the commit
 // it starts from, which may move for the sake of another environment, nor what
-// was observed where nothing is to be done.
-func (p Plan) hash() string {
+// was observed where nothing is to be done. Which engine and project a target is
+// belongs to it; env may be nil where no target is changed.
+func (p Plan) hash(env *configrepo.Environment) string {
 	var moves []any
 	for _, t := range p.Targets {
 		for _, a := range t.Actions {
-			moves = append(moves, map[string]any{
+			move := map[string]any{
 				"target": t.Target, "batch": float64(t.Batch), "op": string(a.Op), "resource": string(a.Resource.ID), "cause": a.Cause,
-			})
+			}
+			if at := engineOf(env, t.Target); at != "" {
+				move["engine"] = at
+			}
+			moves = append(moves, move)
 		}
 	}
 	doc := map[string]any{"environment": string(p.Environment), "tree": p.Tree, "moves": moves}
@@ -208,6 +213,20 @@ func (p Plan) hash() string {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
+}
+
+// engineOf says where a target of containers is, by which names; empty for any
+// other target.
+func engineOf(env *configrepo.Environment, target string) string {
+	if env == nil {
+		return ""
+	}
+	i := slices.IndexFunc(env.Targets, func(t configrepo.Target) bool { return t.Name == target })
+	if i < 0 || env.Targets[i].Docker == nil {
+		return ""
+	}
+	d := env.Targets[i].Docker
+	return strings.Join([]string{d.Host, d.Context, d.Project}, "\x00")
 }
 
 // String is the plan as tests compare it: one line per action.

@@ -140,6 +140,9 @@ func TestTheHashIsOfWhatWillBeDone(t *testing.T) {
 		"tree":        func(s *reconciler.Situation) { s.Tree = "other" },
 		"live state":  func(s *reconciler.Situation) { s.Live["a"] = stella.State{} },
 		"environment": func(s *reconciler.Situation) { s.Environment.Name = "other" },
+		"engine": func(s *reconciler.Situation) {
+			s.Environment.Targets[0].Docker = &configrepo.DockerTarget{Host: "unix:///run/a.sock"}
+		},
 	} {
 		if plan(change) == same {
 			t.Errorf("the %s is not in the hash", name)

@@ -42,7 +42,7 @@ func (e *Engine) findRunning(ctx context.Context, sc *scene) *runningFound {
 		}
 	}
 	f := &runningFound{pins: in.pins(runs)}
-	in.plan.Hash = in.plan.hash()
+	in.plan.Hash = in.plan.hash(nil)
 	f.plan = in.plan
 	return f
 }

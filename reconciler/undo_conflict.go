@@ -44,7 +44,7 @@ func (e *Engine) conflicting(ctx context.Context, sc *scene, u *undo, why intent
 	if more := len(all) - maxShownFiles; more > 0 {
 		p.Findings = append(p.Findings, Finding{Code: FindingRevertConflict, Message: fmt.Sprintf("and %d files more", more), Fix: fix})
 	}
-	p.Hash = p.hash()
+	p.Hash = p.hash(nil)
 	return &job{scene: sc, intent: why, in: &inspection{want: sc.source, plan: p}}
 }
 
