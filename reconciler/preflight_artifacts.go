@@ -198,7 +198,7 @@ func (i image) way(in *inspection, why intent) string {
 	case i.unknown:
 		return fmt.Sprintf("run 'curl -sSI https://%s/v2/' to see why it does not answer, then the same command again", i.artifact.Registry)
 	case why.kind.GoesBack():
-		return fmt.Sprintf("%s, or push %s again", why.another(env), i.Image)
+		return fmt.Sprintf("run 'stella registry restore --artifact %s --from PLACE' where there is a copy, %s, or push it again", i.Image, why.another(env))
 	}
 	return fmt.Sprintf("push %s again, or run 'stella orch deployments list %s' and choose another release", i.Image, env)
 }

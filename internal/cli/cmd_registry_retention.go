@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/artifact"
 	"github.com/stella-ops/stella/internal/term"
 	"github.com/stella-ops/stella/reconciler"
 )
@@ -19,6 +20,7 @@ type retainer interface {
 	ShowRetention(ctx context.Context, envs ...stella.EnvName) (reconciler.RetentionView, error)
 	SetRetention(ctx context.Context, minVersions int, reason string) (reconciler.RetentionSet, error)
 	Retain(ctx context.Context, req reconciler.RetentionRequest) (reconciler.RetentionReport, error)
+	RestoreArtifact(ctx context.Context, a stella.Artifact, from string, force bool) (artifact.Restored, error)
 }
 
 func newRegistryRetentionCmd(a *App) *cobra.Command {
@@ -90,7 +92,7 @@ func retentionAnswer(v reconciler.RetentionView) error {
 		return stella.WithHint(&severalError{code: exitUnknown, what: fmt.Sprintf("%s: could not tell: %s", unknown.Image, unknown.Error)},
 			fmt.Sprintf("run 'curl -sSI https://%s/v2/' to see why it does not answer", unknown.Image.Registry))
 	case lost != nil:
-		return answer(false, fmt.Sprintf("push %s again, or copy it back from where there still is one; rollbacks to it are refused until then", lost.Image))
+		return answer(false, fmt.Sprintf("run 'stella registry restore --artifact %s --from PLACE' where there is a copy, or push it again", lost.Image))
 	}
 	return nil
 }

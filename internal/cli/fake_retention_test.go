@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/stella-ops/stella"
+	"github.com/stella-ops/stella/artifact"
 	"github.com/stella-ops/stella/reconciler"
 )
 
@@ -24,6 +25,10 @@ func (f *fakeEngine) ShowRetention(_ context.Context, envs ...stella.EnvName) (r
 
 func (f *fakeEngine) SetRetention(_ context.Context, n int, _ string) (reconciler.RetentionSet, error) {
 	return reconciler.RetentionSet{MinVersions: n, Was: 5, Commit: tree2}, f.err
+}
+
+func (f *fakeEngine) RestoreArtifact(_ context.Context, a stella.Artifact, from string, force bool) (artifact.Restored, error) {
+	return artifact.Restored{Image: a, From: from, Copied: true, Tagged: force}, f.err
 }
 
 func (f *fakeEngine) Retain(_ context.Context, req reconciler.RetentionRequest) (reconciler.RetentionReport, error) {
