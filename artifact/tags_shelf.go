@@ -152,9 +152,9 @@ func (r *shelving) put(ctx context.Context, d stella.Digest, raw []byte, depth i
 		Subject     *descriptor       `json:"subject"`
 		Annotations map[string]string `json:"annotations"`
 	}
-	if err := json.Unmarshal(raw, &doc); err != nil { //nolint:nilerr // what is not understood stays on the shelf, and stays
+	if err := json.Unmarshal(raw, &doc); err != nil {
 		r.keep(d, Stored{Unread: "it is no manifest that can be understood"})
-		return nil
+		return nil //nolint:nilerr // what is not understood stays on the shelf, and stays
 	}
 	m := Stored{}
 	if len(doc.Manifests) > maxChildren || depth > maxShelfDepth {
