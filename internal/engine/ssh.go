@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 
 	"github.com/stella-ops/stella"
 	"github.com/stella-ops/stella/internal/safe"
@@ -29,6 +30,9 @@ func (c *sshConn) Read(p []byte) (int, error) {
 // Write does not fail when ssh has ended: the read that follows knows why.
 func (c *sshConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		return len(p), nil
+	}
 	if err != nil && strings.Contains(err.Error(), "has exited") {
 		err = c.explain(err.Error())
 	}

@@ -83,8 +83,9 @@ func TestFourProcessesKeepTheLedgerRight(t *testing.T) {
 }
 
 // enough is within how many seeds a mistake must be caught. The rarest is found
-// in about every other run.
-const enough = 16
+// in about every other run, and on a machine that is busy with other things in
+// fewer: what was killed was not yet where it hurts.
+const enough = 48
 
 // TestKnownMistakesAreCaught does each of them and must see what it leads to.
 func TestKnownMistakesAreCaught(t *testing.T) {
