@@ -79,6 +79,25 @@ func TestACommandRunsInAComponent(t *testing.T) {
 	}
 }
 
+// killedForMemory waits until the engine says that a container ran out of memory,
+// and starts it again where it does not: on a busy machine it may hear of that
+// only after the end, and forgets it.
+func (y *yard) killedForMemory(id string) {
+	y.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+		c, err := y.api.ContainerInspect(y.Context(), id, client.ContainerInspectOptions{})
+		y.must(err)
+		switch s := c.Container.State; {
+		case s.OOMKilled && !s.Running:
+			return
+		case !s.Running:
+			_, err := y.api.ContainerStart(y.Context(), id, client.ContainerStartOptions{})
+			y.must(err)
+		}
+	}
+	y.Fatal("the engine never says that it ran out of memory")
+}
+
 func TestWhyAContainerDoesNotRunIsTold(t *testing.T) {
 	t.Parallel()
 	y := newYard(t, dockertest.Engine(t), "detail")
@@ -91,7 +110,7 @@ func TestWhyAContainerDoesNotRunIsTold(t *testing.T) {
 		}
 	}
 	y.start("fails", sh("exit 3", nil))
-	y.start("memory", sh("a=x; while true; do a=$a$a; done", func(o *client.ContainerCreateOptions) { o.HostConfig.Memory = 12 << 20 }))
+	y.killedForMemory(y.start("memory", sh("a=x; while true; do a=$a$a; done", func(o *client.ContainerCreateOptions) { o.HostConfig.Memory = 12 << 20 })))
 	y.start("loops", sh("exit 4", func(o *client.ContainerCreateOptions) {
 		o.HostConfig.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyAlways}
 	}))
