@@ -173,9 +173,9 @@ func (p policy) logs(fields map[string]any) []demand {
 	options, _ := logging["options"].(map[string]any)
 	var all []demand
 	for _, option := range sortedKeys(options) {
-		scheme, at, ok := strings.Cut(text(options[option]), "://")
+		scheme, at, ok := strings.Cut(strings.TrimSpace(text(options[option])), ":")
 		if ok && strings.HasPrefix(strings.ToLower(scheme), "unix") {
-			all = append(all, p.bind(at, "logging", "options", option)...)
+			all = append(all, p.bind(strings.TrimPrefix(at, "//"), "logging", "options", option)...)
 		}
 	}
 	return all

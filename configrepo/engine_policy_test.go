@@ -84,6 +84,7 @@ func hostile() map[string]string {
 		"environment: {\"A\\e[2J\": x}":                                                "",
 		"environment: [\"A\\e[2J=x\"]":                                                 "",
 		"logging: {driver: syslog, options: {syslog-address: \"unixgram:///run/docker.sock\"}}": "engineSocket",
+		"logging: {driver: syslog, options: {syslog-address: \"unix:/run/docker.sock\"}}":       "engineSocket",
 		"logging: {driver: fluentd, options: {fluentd-address: \"unix:///etc/x\"}}":             "+/etc",
 		"labels: {stella.environment: other}":                                                   "",
 		"labels: [\"com.docker.compose.project=other\"]":                                        "",
