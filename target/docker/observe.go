@@ -284,18 +284,12 @@ func (d *Docker) liveService(ctx context.Context, v *view, name string) (liveSer
 		s.component.Detail = "has no container in its place"
 		return s, nil
 	}
-	judge(&s, b.live, v.ledger.Record.Stopped)
-	if s.component.State == stella.RunExited && v.services[name].next != nil {
-		// It ended because its successor was to take over, not because it was done.
-		s.present, s.component.Detail = false, safe.Clip(detail(*b.live), 500)
-	}
 	asked, err := v.asked(b)
+	judge(&s, v.services[name], v.ledger.Record.Stopped, err != nil || meantToEnd(asked, v.awaited[name]))
 	if err == nil {
 		s.component.Desired, _ = asked["image"].(string)
 		if jobOf(stella.Resource{Fields: asked}) != "" {
 			judgeJob(&s, b.live)
-		} else if s.present && s.component.State == stella.RunExited && !meantToEnd(asked, v.awaited[name]) {
-			s.present, s.component.Detail = false, detailEnded
 		}
 	}
 	if !s.present {
@@ -376,8 +370,11 @@ func anonymous(volume string) bool {
 	return len(volume) == 64 && strings.Trim(volume, "0123456789abcdef") == ""
 }
 
-// judge says what a container is doing.
-func judge(s *liveService, live *container.InspectResponse, stopped bool) {
+// judge says what a service's current container is doing. One that ended with
+// success is there only where it is meant to end, and where it did not end because
+// its successor was to take over or the target was stopped.
+func judge(s *liveService, b *boxes, stopped, meant bool) {
+	live := b.current.live
 	c, st := &s.component, live.State
 	c.Restarts, c.Detail = live.RestartCount, safe.Clip(detail(*live), 500)
 	c.Since = engineStamp(st.StartedAt)
@@ -393,8 +390,12 @@ func judge(s *liveService, live *container.InspectResponse, stopped bool) {
 		c.State, s.present = stella.RunUnknown, true
 	case container.StateExited:
 		c.State, c.Since = stella.RunExited, engineStamp(st.FinishedAt)
-		if s.present = completed(live) && !stopped; s.present {
+		done := completed(live) && !stopped && b.next == nil
+		switch s.present = done && meant; {
+		case s.present:
 			c.Detail = detailCompleted
+		case done:
+			c.Detail = detailEnded
 		}
 	default:
 		c.State = stella.RunMissing

@@ -137,18 +137,14 @@ func (r *replacement) straighten(ctx context.Context) error {
 		}
 	}
 	var l liveService
-	judge(&l, b.live, r.inv.ledger.Record.Stopped)
-	ended := l.component.State == stella.RunExited
-	if ended && r.boxes.next != nil {
-		l.present = false // see liveService
-	}
-	if l.present && (!ended || meantToEnd(r.resource.Fields, r.set.awaits(r.name))) && !r.inv.strandedIn(b, hostsOf(r.resource)) {
+	judge(&l, r.boxes, r.inv.ledger.Record.Stopped, meantToEnd(r.resource.Fields, r.set.awaits(r.name)))
+	if l.present && !r.inv.strandedIn(b, hostsOf(r.resource)) {
 		return nil
 	}
 	if err := r.await(ctx); err != nil {
 		return err
 	}
-	if l.present && !ended {
+	if l.present {
 		if err := r.d.stopBox(ctx, r.step, b); err != nil {
 			return err
 		}
