@@ -70,7 +70,7 @@ func (e *Engine) findLock(ctx context.Context, what string) (stella.EnvName, ste
 	if err != nil {
 		return "", stella.Lock{}, err
 	}
-	for _, name := range sortedNames(books) {
+	for _, name := range sortedKeys(books) {
 		if lock := books[name].State.Lock; lock != nil && (string(name) == what || lock.ID == what) {
 			return name, *lock, nil
 		}
@@ -236,7 +236,7 @@ func (e *Engine) VerifyLedger(ctx context.Context, env stella.EnvName) ([]ledger
 		if books, err = e.Books(ctx); err != nil {
 			return nil, err
 		}
-		envs = sortedNames(books)
+		envs = sortedKeys(books)
 		h, err = e.fetch(ctx)
 	}
 	if err != nil {

@@ -63,12 +63,12 @@ func (e *Engine) CheckBaselines(ctx context.Context) ([]AutomaticBaseline, error
 	if len(asked) == 0 {
 		return nil, nil
 	}
-	h, err := e.fetch(ctx, sortedNames(asked)...)
+	h, err := e.fetch(ctx, sortedKeys(asked)...)
 	if err != nil {
 		return nil, err
 	}
 	var out []AutomaticBaseline
-	for _, env := range sortedNames(asked) {
+	for _, env := range sortedKeys(asked) {
 		var a AutomaticBaseline
 		err := e.guard("look at the baseline of "+string(env), func() (err error) {
 			ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("it took more than %s: %w", readyTimeout, stella.ErrTimeout))

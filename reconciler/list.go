@@ -184,7 +184,7 @@ func (e *Engine) Locks(ctx context.Context, env stella.EnvName) ([]LockStatus, e
 		return nil, err
 	}
 	out := []LockStatus{}
-	for _, name := range sortedNames(books) {
+	for _, name := range sortedKeys(books) {
 		if lock := books[name].Lock(time.Now()); lock != nil {
 			out = append(out, *e.lockStatus(e.ledger(h), name, *lock))
 		}
@@ -198,13 +198,4 @@ func (e *Engine) books(ctx context.Context, env stella.EnvName) (map[stella.EnvN
 	}
 	b, err := e.Book(ctx, env)
 	return map[stella.EnvName]ledger.Book{env: b}, err
-}
-
-func sortedNames[V any](books map[stella.EnvName]V) []stella.EnvName {
-	names := make([]stella.EnvName, 0, len(books))
-	for n := range books {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
 }

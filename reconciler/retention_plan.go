@@ -210,7 +210,7 @@ func (in *retentionInput) graph() *graph {
 		}
 	}
 	for _, r := range in.found {
-		for _, d := range sortedDigests(r.shelf.Manifests) {
+		for _, d := range sortedKeys(r.shelf.Manifests) {
 			m := r.shelf.Manifests[d]
 			for _, child := range m.Children {
 				edge(d, child)
@@ -266,12 +266,12 @@ func (in *retentionInput) kept(g *graph) map[stella.Digest]string {
 	for _, n := range in.needs {
 		g.reach(n.Image.Digest, fmt.Sprintf("needed by %s (%s)", n.Environment, n.Why[0]), kept)
 	}
-	for _, d := range sortedDigests(in.digests) {
+	for _, d := range sortedKeys(in.digests) {
 		g.reach(d, "seen on a target", kept)
 	}
 	for _, r := range in.found {
 		tags := tagsOf(r)
-		for _, d := range sortedDigests(r.shelf.Manifests) {
+		for _, d := range sortedKeys(r.shelf.Manifests) {
 			if why := in.spare(r, d, tags[d]); why != "" {
 				g.reach(d, why, kept)
 			}
@@ -295,7 +295,7 @@ func (in *retentionInput) holders(r repository, g *graph, kept map[stella.Digest
 	for _, n := range in.needs {
 		own[n.Image.Digest] = own[n.Image.Digest] || place(n.Image) == place(r.at)
 	}
-	for _, d := range sortedDigests(r.shelf.Manifests) {
+	for _, d := range sortedKeys(r.shelf.Manifests) {
 		if _, stays := kept[d]; stays {
 			continue
 		}
@@ -367,7 +367,7 @@ func (in *retentionInput) pruneOne(r repository, g *graph, kept map[stella.Diges
 		protected[n.Image.Digest] = true
 	}
 	var list []stella.Digest
-	for _, d := range sortedDigests(r.shelf.Manifests) {
+	for _, d := range sortedKeys(r.shelf.Manifests) {
 		switch reason, stays := kept[d]; {
 		case !stays && r.shelf.Manifests[d].Unread == "":
 			list = append(list, d)
@@ -406,14 +406,5 @@ func tagsOf(r repository) map[stella.Digest][]string {
 	for _, tag := range sortedKeys(r.shelf.Tags) {
 		out[r.shelf.Tags[tag]] = append(out[r.shelf.Tags[tag]], tag)
 	}
-	return out
-}
-
-func sortedDigests[V any](m map[stella.Digest]V) []stella.Digest {
-	out := make([]stella.Digest, 0, len(m))
-	for d := range m {
-		out = append(out, d)
-	}
-	slices.Sort(out)
 	return out
 }
