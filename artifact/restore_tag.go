@@ -46,7 +46,7 @@ func (c *Client) RestoreTag(ctx context.Context, a stella.Artifact, from string,
 	case err != nil:
 		return r, err
 	case named != a.Digest:
-		r.Moved, r.Tagged = named, a.Tag != ""
+		r.Moved = named
 	}
 	if r.Moved != "" && !force {
 		err := fmt.Errorf("%w: tag %s names %s by now, not %s", stella.ErrRefused, safe.Line(a.Tag), r.Moved.Short(), a.Digest.Short())
@@ -66,10 +66,12 @@ func (c *Client) RestoreTag(ctx context.Context, a stella.Artifact, from string,
 	default:
 		return r, err
 	}
-	if !r.Tagged {
+	if named == a.Digest {
 		return r, nil
 	}
-	return r, c.Tag(ctx, byDigest(a), a.Tag)
+	err = c.Tag(ctx, byDigest(a), a.Tag)
+	r.Tagged = err == nil
+	return r, err
 }
 
 // tagged returns the digest that an image's tag names now; empty for none. An
