@@ -35,17 +35,7 @@ volumes: {data: {}}
 
 // TestAdoptOnEngines runs in namespaces of its own, for the engine.
 func TestAdoptOnEngines(t *testing.T) {
-	if dockertest.Within() {
-		shared.registry = dockertest.Registry(t)
-		adoptsAProject(t)
-		return
-	}
-	t.Parallel()
-	args := []string{"-test.run=^" + t.Name() + "$"}
-	if testing.Verbose() {
-		args = append(args, "-test.v")
-	}
-	dockertest.Inside(t, args, "STELLA_TEST_BINARY="+shared.binary)
+	onlyInside(t, inside{}, func() { adoptsAProject(t) })
 }
 
 // adoption is the world of docs/adopting.md.

@@ -24,18 +24,7 @@ func TestWhatRegistryAndTargetLostComesBackFromTheBackup(t *testing.T) {
 	w.must("reconcile", production)
 	w.must("deploy", production, "--artifact", w.pushed("2.0.0"))
 	old := w.push("web", "1.0.0")
-	dir := filepath.Join(w.dir, "backup")
-	copies, err := layout.Write(dir, empty.Index)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := tiny{}.image(w, "1.0.0").build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := copies.AppendImage(image); err != nil {
-		t.Fatal(err)
-	}
+	dir := w.copied("1.0.0")
 	w.lose(old)
 
 	head := w.head()
@@ -64,6 +53,25 @@ func TestWhatRegistryAndTargetLostComesBackFromTheBackup(t *testing.T) {
 	if !has(t, old) {
 		t.Error("the registry did not get it back")
 	}
+}
+
+// copied makes an OCI layout that has the app's image of a version, and returns
+// its directory.
+func (w *world) copied(version string) string {
+	w.t.Helper()
+	image, err := tiny{}.image(w, version).build()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	dir := filepath.Join(w.dir, "copies")
+	copies, err := layout.Write(dir, empty.Index)
+	if err == nil {
+		err = copies.AppendImage(image)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return dir
 }
 
 // lose takes images out of the registry, and all releases but the current ones

@@ -2,13 +2,10 @@ package acceptance_test
 
 import (
 	"encoding/json"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/stella-ops/stella"
@@ -25,18 +22,7 @@ func TestARollbackNamesTheCommandThatBringsItsImageBack(t *testing.T) {
 		w.must("deploy", production, "--artifact", w.pushed(version))
 	}
 	lost := w.push("web", "2.0.0")
-	image, err := tiny{}.image(w, "2.0.0").build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(w.dir, "copies")
-	copies, err := layout.Write(dir, empty.Index)
-	if err == nil {
-		err = copies.AppendImage(image)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := w.copied("2.0.0")
 	w.lose(lost)
 
 	ask := "stella registry restore --artifact " + lost.String() + " --from PLACE"

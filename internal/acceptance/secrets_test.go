@@ -13,7 +13,6 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/stella-ops/stella"
-	"github.com/stella-ops/stella/internal/dockertest"
 	"github.com/stella-ops/stella/internal/git/gittest"
 )
 
@@ -34,7 +33,7 @@ func (s secretive) files(w *world) map[string]string {
 
 // sceneSecrets plays what can happen to an environment with a secret, and looks
 // for its value wherever somebody may read.
-func sceneSecrets(t *testing.T, _ bool) {
+func sceneSecrets(t *testing.T) {
 	w := newWorld(t, plan{targets: 1, engines: true, app: secretive{}, verify: "  timeout: 5s\n"})
 	engine := w.targets[0]
 	secret := func(value string) {
@@ -215,15 +214,5 @@ func (w *world) engineTellsNone(look func(where, text string)) {
 
 // TestSecretsOnEngines runs in namespaces of its own, for the engine.
 func TestSecretsOnEngines(t *testing.T) {
-	if dockertest.Within() {
-		shared.registry = dockertest.Registry(t)
-		sceneSecrets(t, true)
-		return
-	}
-	t.Parallel()
-	args := []string{"-test.run=^" + t.Name() + "$"}
-	if testing.Verbose() {
-		args = append(args, "-test.v")
-	}
-	dockertest.Inside(t, args, "STELLA_TEST_BINARY="+shared.binary)
+	onlyInside(t, inside{}, func() { sceneSecrets(t) })
 }
